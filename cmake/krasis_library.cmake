@@ -1,0 +1,44 @@
+# krasis_library(NAME <folder> DEPS <folders...> LIBS <targets...> SOURCES <files...>)
+# One static library per src/ folder, called from that folder's CMakeLists.txt. DEPS is the whole
+# truth about what the folder may include: tools/check_layers.py reads the same calls and a test
+# fails when an #include goes around them. LIBS are third-party targets.
+add_library(krasis_flags INTERFACE)
+target_compile_options(krasis_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Werror>
+  # GCC 12 false positive in std::string operator+ at -O2 (GCC bug 105651).
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
+target_include_directories(krasis_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
+target_link_libraries(krasis_flags INTERFACE Threads::Threads)
+if(KRASIS_SANITIZE)
+  target_compile_options(krasis_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${KRASIS_SANITIZE} -fno-omit-frame-pointer>)
+  target_link_options(krasis_flags INTERFACE -fsanitize=${KRASIS_SANITIZE})
+endif()
+if(KRASIS_FUZZ)
+  target_compile_options(krasis_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
+endif()
+
+function(krasis_library)
+  cmake_parse_arguments(ARG "" "NAME" "DEPS;LIBS;SOURCES" ${ARGN})
+  add_library(krasis_${ARG_NAME} STATIC ${ARG_SOURCES})
+  target_link_libraries(krasis_${ARG_NAME} PUBLIC krasis_flags ${ARG_LIBS})
+  foreach(dep IN LISTS ARG_DEPS)
+    target_link_libraries(krasis_${ARG_NAME} PUBLIC krasis_${dep})
+  endforeach()
+endfunction()
+
+# krasis_test(NAME <folder> DEPS <folders...> SOURCES <files...>): one test program per folder.
+# Tests find the reference data through KRASIS_REFERENCE_DIR (see tests/support/reference_data.h).
+function(krasis_test)
+  cmake_parse_arguments(ARG "" "NAME" "DEPS;LIBS;SOURCES;LABELS" ${ARGN})
+  add_executable(test_${ARG_NAME} ${ARG_SOURCES})
+  target_include_directories(test_${ARG_NAME} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(test_${ARG_NAME} PRIVATE GTest::gtest_main ${ARG_LIBS})
+  foreach(dep IN LISTS ARG_DEPS)
+    target_link_libraries(test_${ARG_NAME} PRIVATE krasis_${dep})
+  endforeach()
+  target_compile_definitions(test_${ARG_NAME} PRIVATE
+    KRASIS_REFERENCE_DIR="${PROJECT_SOURCE_DIR}/../shared/reference"
+    KRASIS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(test_${ARG_NAME} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${ARG_LABELS};${ARG_NAME}" TIMEOUT 600)
+endfunction()
