@@ -19,10 +19,20 @@ void write(Level level, std::string_view prefix, std::string_view line) {
 
 }  // namespace
 
-void set_level(Level level) { threshold = level; }
-void debug(std::string_view line) { write(Level::Debug, "debug: ", line); }
-void info(std::string_view line) { write(Level::Info, "", line); }
-void warning(std::string_view line) { write(Level::Warning, "warning: ", line); }
-void error(std::string_view line) { write(Level::Error, "error: ", line); }
+void set_level(Level level) {
+  threshold = level;
+}
+void debug(std::string_view line) {
+  write(Level::Debug, "debug: ", line);
+}
+void info(std::string_view line) {
+  write(Level::Info, "", line);
+}
+void warning(std::string_view line) {
+  write(Level::Warning, "warning: ", line);
+}
+void error(std::string_view line) {
+  write(Level::Error, "error: ", line);
+}
 
 }  // namespace krasis::log

@@ -1,5 +1,5 @@
-// One line a message on standard error, area first: log::info("engine: prefill 512 tokens in 0.4 s").
-// Folders below engine/ do not log, they throw or return. Prompts and keys are never logged.
+// One line a message on standard error, area first: log::info("engine: prefill 512 tokens in 0.4
+// s"). Folders below engine/ do not log, they throw or return. Prompts and keys are never logged.
 #pragma once
 
 #include <string_view>

@@ -15,8 +15,8 @@ inline std::filesystem::path reference_dir() {
 
 }  // namespace krasis::test
 
-#define KRASIS_NEEDS_REFERENCE()                                                          \
-  do {                                                                                    \
-    if (!std::filesystem::exists(krasis::test::reference_dir()))                          \
-      GTEST_SKIP() << "no reference data at " << krasis::test::reference_dir().string();  \
+#define KRASIS_NEEDS_REFERENCE()                                                         \
+  do {                                                                                   \
+    if (!std::filesystem::exists(krasis::test::reference_dir()))                         \
+      GTEST_SKIP() << "no reference data at " << krasis::test::reference_dir().string(); \
   } while (false)

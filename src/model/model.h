@@ -1,0 +1,57 @@
+// A model that can be run: its dense weights, its experts and the order of operations. Written
+// against Ops alone. Not thread-safe: one thread drives it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "arch/architecture.h"
+#include "model/batch.h"
+#include "model/state.h"
+#include "ops/ops.h"
+#include "weights/expert_store.h"
+#include "weights/tensor_source.h"
+
+namespace krasis {
+
+enum class DenseFormat : std::uint8_t { AsStored, Int8 };  // Int8: tiles, group 128
+
+struct DenseFormats {
+  DenseFormat attention = DenseFormat::AsStored;
+  DenseFormat shared_expert = DenseFormat::AsStored;
+  DenseFormat dense_mlp = DenseFormat::AsStored;
+  DenseFormat lm_head = DenseFormat::AsStored;
+};
+
+// Sees intermediate results, for comparison with other programs. Rows live until it returns.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void hidden(std::int64_t layer, Rows rows) = 0;  // residual stream after the layer
+  virtual void router_logits(std::int64_t layer, Rows rows) = 0;
+};
+
+class Model {
+ public:
+  // Everything is looked up, checked and (where asked) quantized here; throws Error naming the
+  // tensor. `source`, `experts` and `ops` outlive the model. experts may be null where no layer is
+  // sparse.
+  Model(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
+        const DenseFormats& formats, Ops& ops);
+  ~Model();
+
+  const ModelSpec& spec() const;
+  std::size_t dense_bytes() const;  // held in RAM by the model itself
+
+  // Runs all of the batch's tokens through all layers and writes the wanted rows' logits.
+  // logits: [batch.logit_rows.size(), spec().vocab]. The state then holds the tokens.
+  void forward(const Batch& batch, ModelState& state, MutableRows logits,
+               Observer* observer = nullptr);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace krasis

@@ -1,0 +1,64 @@
+// Embedding, normalisation and the operations that work number by number. All rows are F32.
+#pragma once
+
+#include <span>
+
+#include "ops/matrix.h"
+#include "tensor/tensor.h"
+
+namespace krasis {
+
+// out[t, :] = table[ids[t], :]
+// table [vocab, hidden] F32, BF16 or F16. Throws InvalidArgument if an id is outside [0, vocab).
+struct Embedding {
+  std::span<const std::int32_t> ids;  // [tokens]
+  Matrix table;
+  MutableRows out;  // [tokens, hidden]
+};
+
+// out[t, d] = x[t, d] / sqrt(mean_d(x[t, d]^2) + eps) * weight[d]
+// Zhang & Sennrich 2019, https://arxiv.org/abs/1910.07467, eq. 4. A zero-centred norm stores
+// weight - 1; the loader adds the 1. out may be x itself.
+struct RmsNorm {
+  Rows x;                         // [tokens, hidden]
+  std::span<const float> weight;  // [hidden]
+  float eps = 0;                  // finite, > 0
+  MutableRows out;                // [tokens, hidden]
+};
+
+// out[t, d] = rms_norm(x)[t, d] * silu(gate[t, d]), silu(z) = z / (1 + exp(-z)). out may be x.
+struct GatedRmsNorm {
+  Rows x;                         // [tokens, width]
+  Rows gate;                      // [tokens, width]
+  std::span<const float> weight;  // [width]
+  float eps = 0;
+  MutableRows out;  // [tokens, width]
+};
+
+// out = x + y. out may be x or y.
+struct Add {
+  Rows x, y;        // [tokens, width]
+  MutableRows out;  // [tokens, width]
+};
+
+// out = x, from one stride to another. x and out do not overlap.
+struct Copy {
+  Rows x;           // [tokens, width]
+  MutableRows out;  // [tokens, width]
+};
+
+// out[t, d] = x[t, d] * sigmoid(gate[t, d]); a gate of one column serves all d. out may be x.
+struct SigmoidMultiply {
+  Rows x;           // [tokens, width]
+  Rows gate;        // [tokens, width] or [tokens, 1]
+  MutableRows out;  // [tokens, width]
+};
+
+void check(const Embedding& op);
+void check(const RmsNorm& op);
+void check(const GatedRmsNorm& op);
+void check(const Add& op);
+void check(const Copy& op);
+void check(const SigmoidMultiply& op);
+
+}  // namespace krasis

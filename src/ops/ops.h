@@ -1,0 +1,72 @@
+// The operations a backend provides. Every model is written against this class alone; which backend
+// stands behind it is decided once, in app/. Arguments are checked here, so that a backend may
+// trust them and every backend rejects the same calls with the same words.
+//
+// Calls are queued in order and may return before the work is done; synchronize() waits for it.
+// Not thread-safe: one Ops belongs to one thread at a time. Zero rows are accepted and do nothing.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "ops/attention.h"
+#include "ops/delta_net.h"
+#include "ops/elementwise.h"
+#include "ops/experts.h"
+#include "ops/linear.h"
+#include "ops/rotary.h"
+
+namespace krasis {
+
+class Ops {
+ public:
+  Ops() = default;
+  Ops(const Ops&) = delete;
+  Ops& operator=(const Ops&) = delete;
+  virtual ~Ops() = default;
+
+  virtual std::string_view name() const = 0;  // "reference", "cpu (avx2, 16 threads)"
+  virtual void synchronize() {}
+
+  void embedding(const Embedding& op);
+  void rms_norm(const RmsNorm& op);
+  void gated_rms_norm(const GatedRmsNorm& op);
+  void add(const Add& op);
+  void copy(const Copy& op);
+  void sigmoid_multiply(const SigmoidMultiply& op);
+  void linear(const Linear& op);
+  void head_linear(const HeadLinear& op);
+  void rotary_table(const RotaryTable& op);
+  void rotary(const Rotary& op);
+  void kv_append(const KvAppend& op);
+  void attention(const Attention& op);
+  void causal_conv(const CausalConv& op);
+  void delta_gates(const DeltaGates& op);
+  void delta_net(const DeltaNet& op);
+  void route(const Route& op);
+  void experts(const Experts& op);
+
+ private:
+  virtual void do_embedding(const Embedding& op) = 0;
+  virtual void do_rms_norm(const RmsNorm& op) = 0;
+  virtual void do_gated_rms_norm(const GatedRmsNorm& op) = 0;
+  virtual void do_add(const Add& op) = 0;
+  virtual void do_copy(const Copy& op) = 0;
+  virtual void do_sigmoid_multiply(const SigmoidMultiply& op) = 0;
+  virtual void do_linear(const Linear& op) = 0;
+  virtual void do_head_linear(const HeadLinear& op) = 0;
+  virtual void do_rotary_table(const RotaryTable& op) = 0;
+  virtual void do_rotary(const Rotary& op) = 0;
+  virtual void do_kv_append(const KvAppend& op) = 0;
+  virtual void do_attention(const Attention& op) = 0;
+  virtual void do_causal_conv(const CausalConv& op) = 0;
+  virtual void do_delta_gates(const DeltaGates& op) = 0;
+  virtual void do_delta_net(const DeltaNet& op) = 0;
+  virtual void do_route(const Route& op) = 0;
+  virtual void do_experts(const Experts& op) = 0;
+};
+
+// The oracle: plain loops in double, straight from the formulae. Never used for serving.
+std::unique_ptr<Ops> make_reference_ops();
+
+}  // namespace krasis
