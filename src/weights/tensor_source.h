@@ -1,6 +1,7 @@
 // Where a model's tensors come from: a checkpoint on disk, or made-up numbers for benchmarks.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
