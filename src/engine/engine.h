@@ -1,0 +1,57 @@
+// Serves many requests with one model: continuous batching, prompts in chunks between decode steps,
+// paged cache. Owns the thread that drives the model. submit() and cancel() may be called from any
+// thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "engine/request.h"
+#include "model/model.h"
+
+namespace krasis {
+
+struct EngineOptions {
+  std::int64_t context_length = 0;  // tokens of one sequence, prompt and answer; 0: the model's
+                                    // own, as far as cache_bytes allows
+  std::int64_t max_sequences = 8;   // under way at once; the others wait
+  std::int64_t prompt_chunk = 512;  // prompt tokens of one step
+  std::int64_t page_tokens = 64;
+  std::size_t cache_bytes = 0;  // for key-value pages; 0: max_sequences * context_length at most,
+                                // within a quarter of the free memory
+  DType kv_type = DType::BF16;
+};
+
+using RequestId = std::uint64_t;
+
+struct EngineStatus {
+  std::int64_t running = 0, waiting = 0;
+  std::int64_t pages_total = 0, pages_free = 0;
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // since start
+};
+
+class Engine {
+ public:
+  // `model` outlives the engine and is used by nobody else meanwhile. Throws Error(OutOfMemory) if
+  // the cache cannot hold one sequence of the context length.
+  Engine(Model& model, const EngineOptions& options);
+  ~Engine();  // cancels what is under way
+
+  std::int64_t context_length() const;
+
+  // Checks the request and queues it. Throws Error(InvalidArgument) with the actual numbers if the
+  // prompt is empty, an id is outside the vocabulary, the prompt and max_tokens (at least one
+  // token) exceed the context length, or a sampling option is out of range.
+  RequestId submit(Request request, EventSink sink);
+
+  // Ends the request within one step (its sink hears Cancelled); nothing if it is over.
+  void cancel(RequestId id);
+
+  EngineStatus status() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace krasis
