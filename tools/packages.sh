@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# The system packages that building and testing need: `packages.sh list` prints them, `packages.sh
+# missing` those that are not installed, `packages.sh install [build|all]` installs them (as root) or
+# prints the command that does. "build" is enough for the program and its tests, "all" adds what
+# .ci/run checks with.
+set -euo pipefail
+
+# Debian 12 has Boost 1.81 beside its default 1.74, Ubuntu 24.04 has 1.83.
+boost() { if apt-cache show libboost1.81-dev >/dev/null 2>&1; then echo libboost1.81-dev; else echo libboost-dev; fi; }
+
+build_packages() {
+  echo g++ cmake ninja-build pkg-config python3 libgtest-dev libbenchmark-dev "$(boost)" nlohmann-json3-dev \
+    libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev zlib1g-dev libedit-dev
+}
+check_packages() { echo clang clang-format-14 clang-tidy-14 libclang-rt-14-dev ccache python3-venv; }
+
+missing() {
+  local name
+  for name in "$@"; do
+    dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q '^install ok installed' || echo "$name"
+  done
+}
+
+main() {
+  command -v dpkg-query >/dev/null || exit 0  # not Debian or Ubuntu: CMake names what it cannot find
+  local wanted
+  case "${2:-build}" in
+    all) wanted="$(build_packages) $(check_packages)" ;;
+    *) wanted="$(build_packages)" ;;
+  esac
+  case "${1:-}" in
+    list) echo "$wanted" ;;
+    missing) missing $wanted | paste -sd' ' ;;
+    install)
+      local need
+      need=$(missing $wanted | paste -sd' ')
+      [ -z "$need" ] && exit 0
+      if [ "$(id -u)" -ne 0 ]; then
+        echo "krasis: system packages are missing; install them with: sudo apt-get install -y $need" >&2
+        exit 2
+      fi
+      echo "krasis: installing system packages: $need" >&2
+      # A fresh image has no package lists; then Boost's name could not be looked up either.
+      apt-get update -qq >&2
+      need=$("$0" missing "${2:-build}")
+      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >&2
+      ;;
+    *) echo "usage: packages.sh list|missing|install [build|all]" >&2; exit 2 ;;
+  esac
+}
+main "$@"
