@@ -101,7 +101,8 @@ class LlamaCpp:
     def __init__(self, path, threads, prompt_tokens):
         import llama_cpp
         self.api = llama_cpp
-        llama_cpp.llama_log_set(llama_cpp.llama_log_callback(lambda *_: None), ctypes.c_void_p(0))
+        self.quiet = llama_cpp.llama_log_callback(lambda *_: None)  # kept: C holds a pointer to it
+        llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         model_params = llama_cpp.llama_model_default_params()
         model_params.n_gpu_layers = 0
