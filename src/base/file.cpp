@@ -1,7 +1,6 @@
 #include "base/file.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -9,52 +8,24 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_system.h"
 
 namespace krasis {
 namespace {
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& action) {
-  const int code = errno;
-  throw Error(code == ENOENT ? ErrorCode::NotFound : ErrorCode::Io,
-              "file: " + path.string() + ": cannot " + action + ": " + std::strerror(code));
-}
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
-struct stat status_of(const Descriptor& fd, const std::filesystem::path& path) {
+struct stat status_of(const FileDescriptor& fd, const std::filesystem::path& path) {
   struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) fail(path, "read its size");
+  if (::fstat(fd.get(), &status) != 0) throw_file_error(path, "read its size");
   if (!S_ISREG(status.st_mode))
     throw Error(ErrorCode::Io, "file: " + path.string() + ": is not a regular file");
   return status;
 }
 
-void write_all(const Descriptor& fd, std::string_view bytes, const std::filesystem::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd.get(), bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(path, "write");
-    bytes.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() < 0) fail(path, "open");
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) throw_file_error(path, "open");
   const auto size = static_cast<std::size_t>(status_of(fd, path).st_size);
   if (size > max_bytes) {
     throw Error(ErrorCode::Unsupported, "file: " + path.string() + ": has " + std::to_string(size) +
@@ -66,7 +37,7 @@ std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) 
   while (done < size) {
     const ssize_t got = ::read(fd.get(), text.data() + done, size - done);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(path, "read");
+    if (got < 0) throw_file_error(path, "read");
     if (got == 0) break;
     done += static_cast<std::size_t>(got);
   }
@@ -75,31 +46,20 @@ std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) 
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
-  const std::filesystem::path temporary =
-      path.string() + ".tmp" + std::to_string(static_cast<long>(::getpid()));
-  {
-    const Descriptor fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (fd.get() < 0) fail(temporary, "create");
-    try {
-      write_all(fd, bytes, temporary);
-      if (::fsync(fd.get()) != 0) fail(temporary, "write to disk");
-    } catch (...) {
-      ::unlink(temporary.c_str());
-      throw;
-    }
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "replace");
+  AtomicFile file(FileSystem::real(), path);
+  file.write(std::as_bytes(std::span(bytes)), 0);
+  file.commit();
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() < 0) fail(path, "open");
+  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) throw_file_error(path, "open");
   const struct stat status = status_of(fd, path);
   size_ = static_cast<std::size_t>(status.st_size);
   modified_ns_ = std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd.get(), 0);
-  if (address == MAP_FAILED) fail(path, "map");
+  if (address == MAP_FAILED) throw_file_error(path, "map");
   data_ = static_cast<const std::byte*>(address);
 }
 
