@@ -36,11 +36,16 @@ WidenFn widen_f16_avx2;
 // -m / d, which put m at the negative end of the range, and m / d. For 8 bits the error of rounding
 // to nearest is small beside everything else, and only m / 127 and its neighbours are tried.
 constexpr int kCandidates = 32;
+constexpr int kCandidates8 = 8;
 extern const float kDivisors4[kCandidates];
-extern const float kDivisors8[kCandidates];
+extern const float kDivisors8[kCandidates8];
 
 // Groups whose largest weight is below this become zero: the reciprocal of their scale would be
 // infinite.
 constexpr float kSmallestWeight = 1e-36F;
+constexpr float kSmallestScale = 1e-38F;
+
+// After the grid: the scale that fits the chosen q best, as often as that lowers the error.
+constexpr int kFits = 2;
 
 }  // namespace krasis::quant
