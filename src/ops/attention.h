@@ -8,7 +8,9 @@
 namespace krasis {
 
 // The tokens of one sequence in a step: rows [first_row, first_row + rows) of the step's tokens are
-// the sequence's tokens [past, past + rows).
+// the sequence's tokens [past, past + rows). Segments ascend and do not overlap; one of no rows
+// does nothing; rows in no segment are left as they are. No two segments with rows share a slot, or
+// a page that either writes.
 struct Segment {
   std::int64_t first_row = 0;
   std::int64_t rows = 0;

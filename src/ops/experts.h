@@ -26,7 +26,7 @@ struct Routing {
 
 // score = softmax or sigmoid of the logits; choice = score + bias (bias only chooses); groups other
 // than the best top_groups are left out; the top_k experts by choice, best first (on a tie the
-// lower number), with weight = score, normalised and scaled.
+// lower number; NaN counts as least), with weight = score, normalised and scaled.
 struct Route {
   Rows logits;                  // [tokens, experts]
   std::span<const float> bias;  // [experts], or empty
