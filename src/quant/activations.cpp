@@ -16,10 +16,10 @@ void quantize_activations(std::span<const float> x, int group, std::span<std::in
   const auto step = static_cast<std::size_t>(std::max(group, 1));
   if (q.size() != (x.size() + padding - 1) / padding * padding ||
       scales.size() * step != q.size()) {
-    throw Error(ErrorCode::InvalidArgument,
-                "activations: " + std::to_string(x.size()) + " numbers in groups of " +
-                    std::to_string(group) + " do not fit " + std::to_string(q.size()) + " and " +
-                    std::to_string(scales.size()));
+    throw Error(ErrorCode::InvalidArgument, "activations: " + std::to_string(x.size()) +
+                                                " numbers in groups of " + std::to_string(group) +
+                                                " do not fit " + std::to_string(q.size()) +
+                                                " and " + std::to_string(scales.size()));
   }
   std::ranges::fill(q, std::int8_t{0});
   for (std::size_t g = 0; g < scales.size(); ++g) {

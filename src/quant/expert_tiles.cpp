@@ -79,10 +79,10 @@ void dequantize_row(const TileMatrix& matrix, std::int64_t row, std::span<float>
 void dequantize(const TileMatrix& matrix, std::span<float> out) {
   const auto columns = static_cast<std::size_t>(matrix.shape.columns);
   if (out.size() != static_cast<std::size_t>(matrix.shape.rows) * columns) {
-    throw Error(ErrorCode::InvalidArgument,
-                "tiles: matrix [" + std::to_string(matrix.shape.rows) + ", " +
-                    std::to_string(columns) + "] does not fit into " + std::to_string(out.size()) +
-                    " elements");
+    throw Error(ErrorCode::InvalidArgument, "tiles: matrix [" + std::to_string(matrix.shape.rows) +
+                                                ", " + std::to_string(columns) +
+                                                "] does not fit into " +
+                                                std::to_string(out.size()) + " elements");
   }
   for (std::int64_t row = 0; row < matrix.shape.rows; ++row)
     dequantize_row(matrix, row, out.subspan(static_cast<std::size_t>(row) * columns, columns));

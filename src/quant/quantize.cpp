@@ -19,9 +19,9 @@ std::string shape_text(std::int64_t rows, std::int64_t columns) {
 
 void check_strips(const TileShape& shape, std::int64_t first_strip, std::int64_t last_strip) {
   if (first_strip < 0 || first_strip > last_strip || last_strip > shape.strips()) {
-    throw Error(ErrorCode::InvalidArgument,
-                "quantize: strips " + std::to_string(first_strip) + " to " +
-                    std::to_string(last_strip) + " of " + std::to_string(shape.strips()));
+    throw Error(ErrorCode::InvalidArgument, "quantize: strips " + std::to_string(first_strip) +
+                                                " to " + std::to_string(last_strip) + " of " +
+                                                std::to_string(shape.strips()));
   }
 }
 
@@ -95,10 +95,10 @@ class RowQuantizer {
     const bool usable = std::ranges::all_of(
         options.importance, [](float value) { return std::isfinite(value) && value >= 0; });
     if (options.importance.size() != static_cast<std::size_t>(shape.columns) || !usable) {
-      throw Error(ErrorCode::InvalidArgument,
-                  "quantize: importance of " + std::to_string(options.importance.size()) +
-                      " columns for " + std::to_string(shape.columns) +
-                      ", or with negative or infinite values");
+      throw Error(ErrorCode::InvalidArgument, "quantize: importance of " +
+                                                  std::to_string(options.importance.size()) +
+                                                  " columns for " + std::to_string(shape.columns) +
+                                                  ", or with negative or infinite values");
     }
     importance_.assign(options.importance.begin(), options.importance.end());
     importance_.resize(row_.size());
@@ -106,19 +106,18 @@ class RowQuantizer {
 
   void run(const WeightRows& weight, std::int64_t index, std::int8_t* q, bf16* scales) {
     widen(weight, index);
-    const quant::QuantizeRow job{
-        .weights = row_.data(),
-        .importance = importance_.empty() ? nullptr : importance_.data(),
-        .columns = shape_.padded_columns,
-        .group = shape_.type.group,
-        .bits = shape_.type.bits,
-        .search = search_,
-        .scales = reinterpret_cast<std::uint16_t*>(scales),
-        .q = q};
+    const quant::QuantizeRow job{.weights = row_.data(),
+                                 .importance = importance_.empty() ? nullptr : importance_.data(),
+                                 .columns = shape_.padded_columns,
+                                 .group = shape_.type.group,
+                                 .bits = shape_.type.bits,
+                                 .search = search_,
+                                 .scales = reinterpret_cast<std::uint16_t*>(scales),
+                                 .q = q};
     if (!quantizer_.quantize_row(job)) {
-      throw Error(ErrorCode::Corrupt,
-                  "quantize: row " + std::to_string(index) + " of " +
-                      shape_text(weight.rows, weight.columns) + " holds a NaN or an infinity");
+      throw Error(ErrorCode::Corrupt, "quantize: row " + std::to_string(index) + " of " +
+                                          shape_text(weight.rows, weight.columns) +
+                                          " holds a NaN or an infinity");
     }
   }
 
@@ -133,9 +132,9 @@ class RowQuantizer {
     } else if (weight.dtype == DType::F16) {
       quantizer_.widen_f16(halves, weight.columns, row_.data());
     } else {
-      throw Error(ErrorCode::Unsupported, "quantize: weights are " +
-                                              std::string(name_of(weight.dtype)) +
-                                              ", not F32, BF16 or F16");
+      throw Error(
+          ErrorCode::Unsupported,
+          "quantize: weights are " + std::string(name_of(weight.dtype)) + ", not F32, BF16 or F16");
     }
   }
 

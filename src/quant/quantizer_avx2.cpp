@@ -30,8 +30,7 @@ float sum(__m256 v) {
 __m256 round_to_bf16(__m256 v) {
   const __m256i bits = _mm256_castps_si256(v);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-  const __m256i rounded =
-      _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+  const __m256i rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
   return _mm256_castsi256_ps(
       _mm256_and_si256(rounded, _mm256_set1_epi32(static_cast<int>(0xffff0000U))));
 }
@@ -81,8 +80,7 @@ float fitted_scale(const Group& group, float scale, const Range& range) {
   for (int i = 0; i < group.size; i += kLanes) {
     const __m256 w = _mm256_loadu_ps(group.weights + i);
     const __m256 q = quantized(w, inverse, range);
-    const __m256 weighted =
-        kWeighted ? _mm256_mul_ps(_mm256_loadu_ps(group.importance + i), q) : q;
+    const __m256 weighted = kWeighted ? _mm256_mul_ps(_mm256_loadu_ps(group.importance + i), q) : q;
     products = _mm256_fmadd_ps(weighted, w, products);
     squares = _mm256_fmadd_ps(weighted, q, squares);
   }
@@ -156,8 +154,7 @@ void store_quantized(const float* weights, int size, float scale, const Range& r
                      std::int8_t* q) {
   const __m256 inverse = _mm256_set1_ps(scale == 0 ? 0 : 1.0F / scale);
   for (int i = 0; i < size; i += kLanes) {
-    const __m256i v =
-        _mm256_cvtps_epi32(quantized(_mm256_loadu_ps(weights + i), inverse, range));
+    const __m256i v = _mm256_cvtps_epi32(quantized(_mm256_loadu_ps(weights + i), inverse, range));
     const __m128i words =
         _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(q + i), _mm_packs_epi16(words, words));
@@ -180,8 +177,7 @@ bool quantize_row_avx2(const QuantizeRow& job) {
       } else if (job.importance == nullptr) {
         scale = searched_scale<false>({weights, nullptr, job.group}, extreme, range);
       } else {
-        scale =
-            searched_scale<true>({weights, job.importance + first, job.group}, extreme, range);
+        scale = searched_scale<true>({weights, job.importance + first, job.group}, extreme, range);
       }
     }
     job.scales[first / job.group] = static_cast<std::uint16_t>(

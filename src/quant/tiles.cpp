@@ -20,10 +20,9 @@ TileShape::TileShape(TileType tile_type, std::int64_t row_count, std::int64_t co
     : type(tile_type), rows(row_count), columns(column_count), padded_rows(0), padded_columns(0) {
   const bool known_group = type.group == 32 || type.group == 64 || type.group == 128;
   if ((type.bits != 4 && type.bits != 8) || !known_group) {
-    throw Error(ErrorCode::Unsupported,
-                "tiles: " + std::to_string(type.bits) + " bits in groups of " +
-                    std::to_string(type.group) +
-                    ": there are 4 or 8 bits in groups of 32, 64 or 128");
+    throw Error(ErrorCode::Unsupported, "tiles: " + std::to_string(type.bits) +
+                                            " bits in groups of " + std::to_string(type.group) +
+                                            ": there are 4 or 8 bits in groups of 32, 64 or 128");
   }
   if (rows <= 0 || columns <= 0 || rows > kMaxDimension || columns > kMaxDimension) {
     throw Error(ErrorCode::InvalidArgument, "tiles: matrix [" + std::to_string(rows) + ", " +

@@ -1,0 +1,34 @@
+#include "cpu/tile_table.h"
+
+#include <array>
+
+namespace krasis::cpu {
+namespace {
+
+bool anywhere(const Features& /*unused*/) {
+  return true;
+}
+bool with_avx2(const Features& f) {
+  return f.avx2;
+}
+
+constexpr std::array kTileKernels = {
+    TileKernels{"avx2", with_avx2, tile_product_avx2, tile_activations_avx2, weighted_sum_avx2},
+    TileKernels{"scalar", anywhere, tile_product_scalar, tile_activations_scalar,
+                weighted_sum_scalar},
+};
+
+}  // namespace
+
+std::span<const TileKernels> tile_kernels() {
+  return kTileKernels;
+}
+
+const TileKernels& best_tile_kernels() {
+  for (const TileKernels& row : kTileKernels) {
+    if (row.runs_on(features())) return row;
+  }
+  return kTileKernels.back();
+}
+
+}  // namespace krasis::cpu
