@@ -1,0 +1,110 @@
+// krasis perplexity: how well a model predicts a text, and how near it stays to its own BF16 form.
+#include <cmath>
+#include <fmt/format.h>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "app/perplexity.h"
+#include "app/progress_bar.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "text/tokenizer.h"
+
+namespace krasis {
+namespace {
+
+struct Options {
+  ModelOptions model;
+  PerplexityOptions perplexity;
+  std::string file, weights = "bf16", path = "prefill", against;
+  bool nearest = false;
+  bool json = false;
+};
+
+LoadedModel load(const Options& options, const std::string& weights) {
+  ModelOptions model = options.model;
+  set_weights(model, weights);
+  model.search = options.nearest ? ScaleSearch::Nearest : ScaleSearch::LeastSquareError;
+  model.cache = false;  // a measurement leaves nothing on the disk
+  return load_model_with_bar(model, interrupt_flag());
+}
+
+int run_perplexity(const Options& options) {
+  install_interrupt_handler();
+  LoadedModel loaded = load(options, options.weights);
+  std::optional<LoadedModel> reference;
+  if (!options.against.empty()) reference = load(options, options.against);
+
+  const std::string text = read_file(options.file);
+  const auto tokenizer = text::Tokenizer::load(loaded.folder);
+  const auto ids = tokenizer.encode(text, {.add_special_tokens = true});
+  PerplexityResult result;
+  {
+    ProgressBar bar("perplexity", "tokens");
+    result = measure_perplexity(*loaded.model, reference ? reference->model.get() : nullptr, ids,
+                                options.perplexity, [&](std::uint64_t done, std::uint64_t total) {
+                                  interrupt_flag().check("perplexity");
+                                  bar.update(done, total);
+                                });
+  }
+  const double bits_per_byte = result.nll / std::log(2.0) / static_cast<double>(text.size());
+  fmt::print("{}, weights {}, {} path, window {}, stride {}\n", options.file, options.weights,
+             options.path, options.perplexity.window, options.perplexity.stride);
+  fmt::print("perplexity {:.4f} over {} tokens, {:.4f} bits a byte\n", result.perplexity(),
+             result.tokens, bits_per_byte);
+  if (result.mean_kl) {
+    fmt::print("against {}: mean KL divergence {:.6f} nats, top-1 agreement {:.2f} %\n",
+               options.against, *result.mean_kl, 100 * *result.top1_share);
+  }
+  if (options.json) {
+    nlohmann::ordered_json line = {{"perplexity", result.perplexity()},
+                                   {"tokens", result.tokens},
+                                   {"nll", result.nll},
+                                   {"bits_per_byte", bits_per_byte}};
+    if (result.mean_kl) {
+      line["mean_kl"] = *result.mean_kl;
+      line["top1_agreement"] = *result.top1_share;
+    }
+    fmt::print("{}\n", line.dump());
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void declare_perplexity(CLI::App& command, std::function<int()>& run) {
+  auto options = std::make_shared<Options>();
+  const CLI::IsMember weights({"bf16", "int8", "int4"});
+  command
+      .add_option("model", options->model.model, "model folder, or a name in $KRASIS_HOME/models")
+      ->required();
+  command.add_option("file", options->file, "text file")->required();
+  command.add_option("--window", options->perplexity.window, "tokens the model sees at once")
+      ->capture_default_str();
+  command.add_option("--stride", options->perplexity.stride, "tokens from window to window")
+      ->capture_default_str();
+  command.add_option("--weights", options->weights, "bf16 (as stored), int8 or int4")
+      ->check(weights)
+      ->capture_default_str();
+  command.add_option("--against", options->against, "compare with these weights of the same model")
+      ->check(weights);
+  command.add_option("--path", options->path, "prefill (many tokens a step) or decode (one)")
+      ->check(CLI::IsMember({"prefill", "decode"}))
+      ->capture_default_str();
+  command.add_option("--expert-group", options->model.group, "columns that share a scale")
+      ->check(CLI::IsMember({32, 64, 128}))
+      ->capture_default_str();
+  command.add_flag("--round-to-nearest", options->nearest, "quantize without searching the scales");
+  command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
+      ->check(CLI::Range(0, 1024));
+  command.add_flag("--json", options->json, "last line: a JSON object");
+  run = [options] {
+    options->perplexity.token_by_token = options->path == "decode";
+    return run_perplexity(*options);
+  };
+}
+
+}  // namespace krasis
