@@ -73,6 +73,7 @@ struct Architecture {
   // Error(Unsupported) naming what this build cannot run.
   ModelSpec (*parse)(const nlohmann::json& config);
   std::span<const TensorRule> tensors;
+  std::string_view prefix = {};  // before every name
 };
 
 std::span<const Architecture* const> architectures();

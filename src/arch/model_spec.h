@@ -36,7 +36,10 @@ struct LatentAttention {  // MLA
   std::int64_t q_lora_rank = 0;  // 0: one q projection
   std::int64_t nope_dim = 0, rope_dim = 0, value_dim = 0;
   RotarySpec rotary;
-  float scale = 0;    // of the scores, with YaRN's mscale squared in it
+  float scale = 0;  // of the scores, with YaRN's mscale squared in it
+  // Of the norms behind the down projections: the models' own code leaves it at its default there,
+  // whatever rms_norm_eps says.
+  double norm_eps = 1e-6;
   bool bias = false;  // on the down projections and the output projection
 };
 

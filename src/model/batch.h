@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/state.h"
 #include "ops/attention.h"
 
 namespace krasis {
@@ -16,5 +17,9 @@ struct Batch {
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(ids.size()); }
 };
+
+// Throws Error(InvalidArgument) unless the segments are the batch's rows in order, without gaps,
+// and positions, pages, slots and logit rows agree with them and with a state of that size.
+void check(const Batch& batch, const StateSize& size);
 
 }  // namespace krasis

@@ -1,0 +1,59 @@
+#include "model/batch.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace krasis {
+namespace {
+
+[[noreturn]] void fail(std::string what) {
+  throw Error(ErrorCode::InvalidArgument, "batch: " + std::move(what));
+}
+
+void check_segment(const Batch& batch, std::size_t number, const StateSize& size) {
+  const Segment& segment = batch.segments[number];
+  if (segment.past < 0) fail(fmt::format("segment {} has {} past tokens", number, segment.past));
+  if (segment.slot < 0 || segment.slot >= size.slots)
+    fail(fmt::format("segment {} has slot {} of {}", number, segment.slot, size.slots));
+  const std::int64_t room = static_cast<std::int64_t>(segment.pages.size()) * size.page_tokens;
+  if (segment.past + segment.rows > room) {
+    fail(fmt::format("segment {} holds {} tokens, its pages {}", number,
+                     segment.past + segment.rows, room));
+  }
+  for (std::int64_t row = 0; row < segment.rows; ++row) {
+    const std::int32_t position =
+        batch.positions[static_cast<std::size_t>(segment.first_row + row)];
+    if (position != segment.past + row) {
+      fail(fmt::format("row {} of segment {} has position {} after {} past tokens", row, number,
+                       position, segment.past));
+    }
+  }
+}
+
+}  // namespace
+
+void check(const Batch& batch, const StateSize& size) {
+  if (batch.positions.size() != batch.ids.size())
+    fail(fmt::format("{} ids, {} positions", batch.ids.size(), batch.positions.size()));
+  std::int64_t next = 0;
+  for (std::size_t s = 0; s < batch.segments.size(); ++s) {
+    const Segment& segment = batch.segments[s];
+    if (segment.first_row != next || segment.rows < 1 || segment.rows > batch.tokens() - next) {
+      fail(fmt::format("segment {} is rows [{}, +{}), but the next row is {} of {}", s,
+                       segment.first_row, segment.rows, next, batch.tokens()));
+    }
+    check_segment(batch, s, size);
+    next += segment.rows;
+  }
+  if (next != batch.tokens())
+    fail(fmt::format("segments hold {} of {} tokens", next, batch.tokens()));
+  std::int64_t last = -1;
+  for (const std::int32_t row : batch.logit_rows) {
+    if (row <= last || row >= batch.tokens())
+      fail(fmt::format("logit row {} follows row {} of {} tokens", row, last, batch.tokens()));
+    last = row;
+  }
+}
+
+}  // namespace krasis

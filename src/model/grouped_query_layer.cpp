@@ -1,0 +1,90 @@
+#include "model/layer.h"
+
+namespace krasis {
+namespace {
+
+class GroupedQueryLayer final : public LayerPart {
+ public:
+  GroupedQueryLayer(const GroupedQueryAttention& spec, std::int64_t layer, Loader& loader,
+                    RotaryTables& rotary)
+      : spec_(spec),
+        layer_(layer),
+        eps_(static_cast<float>(loader.spec().norm_eps)),
+        rotary_(rotary.add(spec.rotary)) {
+    const DenseFormat format = loader.formats().attention;
+    query_ = loader.matrix(Role::Query, layer, format);
+    key_ = loader.matrix(Role::Key, layer, format);
+    value_ = loader.matrix(Role::Value, layer, format);
+    output_ = loader.matrix(Role::Output, layer, format);
+    query_bias_ = loader.vector_if(Role::QueryBias, layer);
+    key_bias_ = loader.vector_if(Role::KeyBias, layer);
+    value_bias_ = loader.vector_if(Role::ValueBias, layer);
+    output_bias_ = loader.vector_if(Role::OutputBias, layer);
+    if (!spec.qk_norm) return;
+    query_norm_ = loader.norm(Role::QueryNorm, layer);
+    key_norm_ = loader.norm(Role::KeyNorm, layer);
+  }
+
+  void run(const Step& step, Rows x, MutableRows out) const override {
+    const Workspace::Scope scope(step.workspace);
+    const std::int64_t dim = spec_.head_dim;
+    const auto project = [&](const DenseMatrix& weight, const std::vector<float>& bias) {
+      const MutableRows rows = step.workspace.rows(x.rows, weight.matrix.rows);
+      step.ops.linear({.x = x, .weight = weight.matrix, .bias = bias, .out = rows});
+      return rows;
+    };
+    // With an output gate a head's row is its query and then its gate.
+    const MutableRows query_and_gate =
+        project(query_, query_bias_).split(spec_.heads);  // [tokens * heads, dim or 2 * dim]
+    const MutableRows query = query_and_gate.columns(0, dim);
+    const MutableRows key = project(key_, key_bias_).split(spec_.kv_heads);
+    const MutableRows value = project(value_, value_bias_).split(spec_.kv_heads);
+    norm_and_rotate(step, query, query_norm_, spec_.heads);
+    norm_and_rotate(step, key, key_norm_, spec_.kv_heads);
+
+    const PagedKv kv = step.state.kv(layer_);
+    step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
+    const MutableRows mixed = step.workspace.rows(x.rows, spec_.heads * dim);
+    const MutableRows heads = mixed.split(spec_.heads);
+    step.ops.attention({.queries = query,
+                        .kv = kv,
+                        .segments = step.batch.segments,
+                        .heads = spec_.heads,
+                        .scale = spec_.scale,
+                        .out = heads});
+    if (spec_.output_gate) {
+      step.ops.sigmoid_multiply(
+          {.x = heads, .gate = query_and_gate.columns(dim, dim), .out = heads});
+    }
+    step.ops.linear({.x = mixed, .weight = output_.matrix, .bias = output_bias_, .out = out});
+  }
+
+ private:
+  void norm_and_rotate(const Step& step, MutableRows rows, const std::vector<float>& norm,
+                       std::int64_t heads) const {
+    if (!norm.empty()) step.ops.rms_norm({.x = rows, .weight = norm, .eps = eps_, .out = rows});
+    const RotaryRows& table = step.rotary[rotary_];
+    step.ops.rotary({.x = rows.columns(0, spec_.rotary.dim()),
+                     .cosine = table.cosine,
+                     .sine = table.sine,
+                     .heads = heads,
+                     .interleaved = spec_.rotary.interleaved});
+  }
+
+  GroupedQueryAttention spec_;
+  std::int64_t layer_;
+  float eps_;
+  std::size_t rotary_;  // table
+  DenseMatrix query_, key_, value_, output_;
+  std::vector<float> query_bias_, key_bias_, value_bias_, output_bias_;  // or empty
+  std::vector<float> query_norm_, key_norm_;                             // [head_dim], or empty
+};
+
+}  // namespace
+
+std::unique_ptr<LayerPart> load_grouped_query(const GroupedQueryAttention& spec, std::int64_t layer,
+                                              Loader& loader, RotaryTables& rotary) {
+  return std::make_unique<GroupedQueryLayer>(spec, layer, loader, rotary);
+}
+
+}  // namespace krasis

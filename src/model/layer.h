@@ -1,0 +1,51 @@
+// The parts of a layer: what mixes tokens, and what works on each token alone. One file each.
+#pragma once
+
+#include <memory>
+
+#include "arch/model_spec.h"
+#include "model/batch.h"
+#include "model/loader.h"
+#include "model/model.h"
+#include "model/rotary_tables.h"
+#include "model/state.h"
+#include "model/workspace.h"
+#include "ops/ops.h"
+
+namespace krasis {
+
+// What one step hands to every layer.
+struct Step {
+  const Batch& batch;
+  const ModelState& state;
+  Ops& ops;
+  Workspace& workspace;
+  const RotaryTables& rotary;
+  Observer* observer;  // may be null
+};
+
+// x and out are [tokens, hidden] and do not overlap; x is already normed, out does not yet contain
+// the residual.
+class LayerPart {
+ public:
+  LayerPart() = default;
+  LayerPart(const LayerPart&) = delete;
+  LayerPart& operator=(const LayerPart&) = delete;
+  virtual ~LayerPart() = default;
+
+  virtual void run(const Step& step, Rows x, MutableRows out) const = 0;
+};
+
+// Load the part of layer number `layer`. `rotary` collects the tables that it will ask for.
+std::unique_ptr<LayerPart> load_grouped_query(const GroupedQueryAttention& spec, std::int64_t layer,
+                                              Loader& loader, RotaryTables& rotary);
+std::unique_ptr<LayerPart> load_latent(const LatentAttention& spec, std::int64_t layer,
+                                       Loader& loader, RotaryTables& rotary);
+std::unique_ptr<LayerPart> load_delta_net(const GatedDeltaNet& spec, std::int64_t layer,
+                                          Loader& loader);
+std::unique_ptr<LayerPart> load_dense_ffn(const DenseFfn& spec, std::int64_t layer, Loader& loader);
+// experts: of that layer; views that outlive the part.
+std::unique_ptr<LayerPart> load_sparse_ffn(const SparseFfn& spec, std::int64_t layer,
+                                           Loader& loader, const ExpertMatrices& experts);
+
+}  // namespace krasis

@@ -1,0 +1,86 @@
+#include "model/one_expert.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/parallel.h"
+#include "quant/expert_tiles.h"
+#include "quant/quantize.h"
+
+namespace krasis {
+namespace {
+
+constexpr TileType kTiles = {.bits = 8, .group = 128};
+
+WeightRows rows_of(const TensorView& view) {
+  return {.dtype = view.dtype(),
+          .data = view.data(),
+          .rows = view.shape()[0],
+          .columns = view.shape()[1]};
+}
+
+}  // namespace
+
+OneExpert::OneExpert(const Roles& roles, std::int64_t layer, DenseFormat format, Loader& loader) {
+  const TensorView gate = loader.tensor(roles.gate, layer);
+  const TensorView up = loader.tensor(roles.up, layer);
+  const TensorView down = loader.tensor(roles.down, layer);
+  if (up.dtype() != gate.dtype() || down.dtype() != gate.dtype()) {
+    throw Error(
+        ErrorCode::Unsupported,
+        fmt::format("model: layer {}: feed-forward weights are {}, {} and {}, but must "
+                    "have one type",
+                    layer, name_of(gate.dtype()), name_of(up.dtype()), name_of(down.dtype())));
+  }
+  matrices_.experts = 1;
+  matrices_.hidden = gate.shape()[1];
+  matrices_.intermediate = gate.shape()[0];
+  if (format == DenseFormat::Int8)
+    quantize(gate, up, down);
+  else
+    keep(gate, up, down);
+  loader.count(tiles_.bytes());
+}
+
+void OneExpert::keep(const TensorView& gate, const TensorView& up, const TensorView& down) {
+  plain_ = {Matrix::of(gate), Matrix::of(up), Matrix::of(down)};
+  matrices_.gate = &plain_[0];
+  matrices_.up = &plain_[1];
+  matrices_.down = &plain_[2];
+}
+
+void OneExpert::quantize(const TensorView& gate, const TensorView& up, const TensorView& down) {
+  const ExpertLayout layout(kTiles, matrices_.hidden, matrices_.intermediate);
+  tiles_ = HostBuffer(layout.expert_bytes);
+  std::byte* const base = tiles_.data();
+  const auto scales = [&](std::size_t offset) { return reinterpret_cast<bf16*>(base + offset); };
+  const TileTarget w13 = {layout.w13, base + layout.w13_tiles, scales(layout.w13_scales)};
+  const TileTarget w2 = {layout.w2, base + layout.w2_tiles, scales(layout.w2_scales)};
+  for_each_in_parallel(layout.w13.strips(), 0, [&](std::int64_t strip) {
+    quantize_w13_strips(rows_of(gate), rows_of(up), w13, strip, strip + 1);
+  });
+  for_each_in_parallel(layout.w2.strips(), 0, [&](std::int64_t strip) {
+    quantize_strips(rows_of(down), w2, strip, strip + 1);
+  });
+  matrices_.tiled = {.base = base,
+                     .expert_bytes = layout.expert_bytes,
+                     .w13 = layout.w13,
+                     .w2 = layout.w2,
+                     .w13_tiles = layout.w13_tiles,
+                     .w13_scales = layout.w13_scales,
+                     .w2_tiles = layout.w2_tiles,
+                     .w2_scales = layout.w2_scales};
+}
+
+void OneExpert::run(const Step& step, Rows x, MutableRows out) const {
+  const Workspace::Scope scope(step.workspace);
+  const std::span<std::int32_t> ids = step.workspace.integers(x.rows);
+  const MutableRows weights = step.workspace.rows(1, x.rows);
+  const std::span<float> ones(weights.data, ids.size());
+  std::ranges::fill(ids, 0);
+  std::ranges::fill(ones, 1.0F);
+  step.ops.experts(
+      {.x = x, .ids = ids, .weights = ones, .top_k = 1, .matrices = matrices_, .out = out});
+}
+
+}  // namespace krasis

@@ -1,0 +1,76 @@
+#include <optional>
+
+#include "model/one_expert.h"
+
+namespace krasis {
+namespace {
+
+class SparseFfnLayer final : public LayerPart {
+ public:
+  SparseFfnLayer(const SparseFfn& spec, std::int64_t layer, Loader& loader,
+                 const ExpertMatrices& experts)
+      : spec_(spec), layer_(layer), experts_(experts) {
+    // Small, and it decides where tokens go: never quantized.
+    router_ = loader.matrix(Role::Router, layer, DenseFormat::AsStored);
+    router_bias_ = loader.vector_if(Role::RouterBias, layer);
+    if (spec.shared_intermediate == 0) return;
+    shared_.emplace(OneExpert::Roles{Role::SharedGate, Role::SharedUp, Role::SharedDown}, layer,
+                    loader.formats().shared_expert, loader);
+    if (spec.shared_gate)
+      shared_gate_ = loader.matrix(Role::SharedExpertGate, layer, DenseFormat::AsStored);
+  }
+
+  void run(const Step& step, Rows x, MutableRows out) const override {
+    const Workspace::Scope scope(step.workspace);
+    const Routing& routing = spec_.routing;
+    const MutableRows logits = step.workspace.rows(x.rows, routing.experts);
+    step.ops.linear({.x = x, .weight = router_.matrix, .bias = {}, .out = logits});
+    if (step.observer != nullptr) {
+      step.ops.synchronize();
+      step.observer->router_logits(layer_, logits);
+    }
+    const std::span<std::int32_t> ids = step.workspace.integers(x.rows * routing.top_k);
+    const std::span<float> weights(step.workspace.rows(x.rows, routing.top_k).data, ids.size());
+    step.ops.route({.logits = logits,
+                    .bias = router_bias_,
+                    .routing = routing,
+                    .ids = ids,
+                    .weights = weights});
+    step.ops.experts({.x = x,
+                      .ids = ids,
+                      .weights = weights,
+                      .top_k = routing.top_k,
+                      .matrices = experts_,
+                      .out = out});
+    if (shared_) add_shared(step, x, out);
+  }
+
+ private:
+  void add_shared(const Step& step, Rows x, MutableRows out) const {
+    const MutableRows shared = step.workspace.rows(x.rows, x.cols);
+    shared_->run(step, x, shared);
+    if (spec_.shared_gate) {
+      const MutableRows gate = step.workspace.rows(x.rows, 1);
+      step.ops.linear({.x = x, .weight = shared_gate_.matrix, .bias = {}, .out = gate});
+      step.ops.sigmoid_multiply({.x = shared, .gate = gate, .out = shared});
+    }
+    step.ops.add({.x = out, .y = shared, .out = out});
+  }
+
+  SparseFfn spec_;
+  std::int64_t layer_;
+  ExpertMatrices experts_;
+  DenseMatrix router_;               // [experts, hidden]
+  std::vector<float> router_bias_;   // [experts], or empty
+  std::optional<OneExpert> shared_;  // all shared experts as one
+  DenseMatrix shared_gate_;          // [1, hidden], or unused
+};
+
+}  // namespace
+
+std::unique_ptr<LayerPart> load_sparse_ffn(const SparseFfn& spec, std::int64_t layer,
+                                           Loader& loader, const ExpertMatrices& experts) {
+  return std::make_unique<SparseFfnLayer>(spec, layer, loader, experts);
+}
+
+}  // namespace krasis
