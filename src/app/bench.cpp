@@ -9,6 +9,7 @@
 #include "app/command.h"
 #include "app/model_options.h"
 #include "app/text_files.h"
+#include "budget/token_bytes.h"
 #include "engine/engine.h"
 #include "tune/memory_rate.h"
 
@@ -92,16 +93,28 @@ struct PrefillRow {
 struct Figures {
   std::vector<PrefillRow> prefill;
   Rate decode;
-  double read_rate;          // bytes a second, this run
-  std::size_t decode_bytes;  // weight bytes a token of decode reads
+  double read_rate;            // bytes a second, this run
+  std::uint64_t decode_bytes;  // weight bytes a token of decode reads
 };
+
+WeightBytes weight_bytes(const ModelOptions& options) {
+  const auto dense = [](DenseFormat format) {
+    return format == DenseFormat::Int8 ? 1 + 2.0 / 128 : 2;
+  };
+  const double scale = 2.0 / static_cast<double>(options.group);
+  return {.attention = dense(options.dense.attention),
+          .shared_expert = dense(options.dense.shared_expert),
+          .dense_mlp = dense(options.dense.dense_mlp),
+          .lm_head = dense(options.dense.lm_head),
+          .expert = options.expert_bits == 16 ? 2 : options.expert_bits / 8.0 + scale};
+}
 
 Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts) {
   const std::int64_t longest =
       *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
   Figures figures{};
   figures.read_rate = measure_read_rate(*loaded.pool);
-  figures.decode_bytes = loaded.model->decode_bytes();
+  figures.decode_bytes = decode_weight_bytes(loaded.description.spec, weight_bytes(options.model));
   Engine engine(*loaded.model, {.context_length = longest + options.generate, .max_sequences = 1});
   run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
   for (const std::int64_t tokens : options.prompt_tokens) {

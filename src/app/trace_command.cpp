@@ -1,0 +1,49 @@
+// krasis trace: what a model computes for given token ids, as a safetensors file.
+#include <fmt/format.h>
+#include <memory>
+
+#include "app/command.h"
+#include "app/model_options.h"
+#include "base/file.h"
+#include "model/trace.h"
+
+namespace krasis {
+namespace {
+
+struct TraceOptions {
+  ModelOptions model;
+  std::string ids, out, weights = "bf16";
+};
+
+int run_trace(const TraceOptions& options) {
+  install_interrupt_handler();
+  const auto ids = parse_token_ids(read_file(options.ids));
+  ModelOptions model = options.model;
+  set_weights(model, options.weights);
+  model.cache = false;  // a comparison leaves nothing on the disk
+  LoadedModel loaded = load_model_with_bar(model, interrupt_flag());
+  write_trace(trace_prompt(*loaded.model, ids), options.out);
+  fmt::print("{}: {} tokens, {} layers, weights {}\n", options.out, ids.size(),
+             loaded.description.spec.layers.size(), options.weights);
+  return kDone;
+}
+
+}  // namespace
+
+void declare_trace(CLI::App& command, std::function<int()>& run) {
+  auto options = std::make_shared<TraceOptions>();
+  command
+      .add_option("model", options->model.model, "model folder, or a name in $KRASIS_HOME/models")
+      ->required();
+  command.add_option("--ids", options->ids, "file of token ids with white space between")
+      ->required();
+  command.add_option("--out", options->out, "safetensors file to write")->required();
+  command.add_option("--weights", options->weights, "bf16 (as stored), int8 or int4")
+      ->check(CLI::IsMember({"bf16", "int8", "int4"}))
+      ->capture_default_str();
+  command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
+      ->check(CLI::Range(0, 1024));
+  run = [options] { return run_trace(*options); };
+}
+
+}  // namespace krasis
