@@ -1,12 +1,20 @@
 // Serves many requests with one model: continuous batching, prompts in chunks between decode steps,
 // paged cache. Owns the thread that drives the model. submit() and cancel() may be called from any
 // thread.
+//
+// One step holds the next token of every sequence that generates and at most prompt_chunk tokens of
+// prompts, oldest first. Requests start in the order they came in. A request starts when there are
+// pages for its prompt and takes more as it grows; when there are none, the youngest sequence gives
+// up its place, waits at the head of the queue and is computed again later (what it has said stays
+// said). The oldest can always go on, since the cache holds at least one whole context: no request
+// is lost and none waits for ever.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
 #include "engine/request.h"
+#include "engine/step_runner.h"
 #include "model/model.h"
 
 namespace krasis {
@@ -22,6 +30,15 @@ struct EngineOptions {
   DType kv_type = DType::BF16;
 };
 
+// What an engine works within, after the memory was counted (cache_plan.h).
+struct EngineLimits {
+  std::int64_t context_length = 0;
+  std::int64_t max_sequences = 8;
+  std::int64_t prompt_chunk = 512;
+  std::int64_t page_tokens = 64;
+  std::int64_t pages = 0;  // at least one sequence of context_length
+};
+
 using RequestId = std::uint64_t;
 
 struct EngineStatus {
@@ -35,9 +52,15 @@ class Engine {
   // `model` outlives the engine and is used by nobody else meanwhile. Throws Error(OutOfMemory) if
   // the cache cannot hold one sequence of the context length.
   Engine(Model& model, const EngineOptions& options);
+
+  // As above with any step runner that has limits.max_sequences slots and limits.pages pages.
+  Engine(std::unique_ptr<StepRunner> runner, const EngineLimits& limits);
+
   ~Engine();  // cancels what is under way
 
-  std::int64_t context_length() const;
+  const EngineLimits& limits() const;
+  std::int64_t context_length() const { return limits().context_length; }
+  std::int64_t vocab() const;
 
   // Checks the request and queues it. Throws Error(InvalidArgument) with the actual numbers if the
   // prompt is empty, an id is outside the vocabulary, the prompt and max_tokens (at least one
@@ -50,6 +73,8 @@ class Engine {
   EngineStatus status() const;
 
  private:
+  Engine(Model& model, DType kv_type, const EngineLimits& limits);
+
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

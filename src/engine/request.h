@@ -19,8 +19,8 @@ struct SamplingOptions {
   float frequency_penalty = 0;  // [-2, 2], times their count
   float repetition_penalty = 1;  // > 0: divides positive, multiplies negative logits of seen tokens
                                  // (prompt and answer)
-  std::vector<std::pair<std::int32_t, float>> logit_bias;  // added
-  std::optional<std::uint64_t> seed;                       // none: a random one
+  std::vector<std::pair<std::int32_t, float>> logit_bias{};  // added
+  std::optional<std::uint64_t> seed{};                       // none: a random one
   // Log-probabilities are of the model's own distribution: after the logits' bias and penalties,
   // before temperature and cuts.
   bool logprobs = false;

@@ -1,0 +1,292 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <fmt/core.h>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "tensor/host_buffer.h"
+
+namespace krasis {
+namespace {
+
+double ms_between(Sequence::Clock::time_point from, Sequence::Clock::time_point to) {
+  return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+void check_request(const Request& request, const EngineLimits& limits, std::int64_t vocab) {
+  const auto refuse = [](const std::string& text) {
+    throw Error(ErrorCode::InvalidArgument, text);
+  };
+  const auto prompt = static_cast<std::int64_t>(request.prompt.size());
+  const std::int64_t context = limits.context_length;
+  if (prompt == 0) refuse("request: the prompt has no tokens");
+  for (const std::int32_t id : request.prompt) {
+    if (id < 0 || id >= vocab)
+      refuse(fmt::format("request: the prompt names token {}, the vocabulary has {}", id, vocab));
+  }
+  if (request.max_tokens < 0)
+    refuse(fmt::format("request: max_tokens is {}, choose at least 1", request.max_tokens));
+  if (prompt + 1 > context) {
+    refuse(
+        fmt::format("request: the prompt has {} tokens, the context holds {} with at least one "
+                    "of them for the answer; shorten the prompt",
+                    prompt, context));
+  }
+  if (request.max_tokens > context - prompt) {
+    refuse(fmt::format(
+        "request: the prompt has {} tokens and max_tokens is {}, together {}; the "
+        "context holds {}; shorten the prompt or choose max_tokens up to {}",
+        prompt, request.max_tokens, prompt + request.max_tokens, context, context - prompt));
+  }
+  check(request.sampling, vocab);
+}
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  Impl(std::unique_ptr<StepRunner> step_runner, const EngineLimits& engine_limits);
+  ~Impl();
+
+  void run();
+  bool take_orders();
+  void step();
+  void finish_step(const Step& step);
+  void advance(Sequence& sequence, std::span<float> logits);
+  void end(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = "",
+           TokenEvent event = {});
+  bool deliver(Sequence& sequence, const TokenEvent& event);
+  void publish();
+
+  const EngineLimits limits;
+  const std::unique_ptr<StepRunner> runner;
+
+  // The engine's thread alone:
+  Scheduler scheduler;
+  SamplerScratch scratch;
+  HostBuffer logits;  // [max_sequences, vocab]
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0;
+
+  std::mutex orders;  // guards what follows
+  std::condition_variable orders_changed;
+  std::vector<std::unique_ptr<Sequence>> submitted;
+  std::vector<RequestId> cancelled;
+  bool stopping = false;
+  RequestId next_id = 1;
+  EngineStatus published;
+
+  std::thread thread;
+};
+
+Engine::Impl::Impl(std::unique_ptr<StepRunner> step_runner, const EngineLimits& engine_limits)
+    : limits(engine_limits),
+      runner(std::move(step_runner)),
+      scheduler(engine_limits),
+      logits(static_cast<std::size_t>(engine_limits.max_sequences * runner->vocab()) *
+             sizeof(float)) {
+  publish();
+  thread = std::thread([this] { run(); });
+}
+
+Engine::Impl::~Impl() {
+  {
+    const std::lock_guard lock(orders);
+    stopping = true;
+  }
+  orders_changed.notify_one();
+  thread.join();
+}
+
+void Engine::Impl::run() {
+  while (take_orders()) {
+    try {
+      step();
+    } catch (const std::exception& error) {
+      // Laying out a step failed (no memory): nobody can go on.
+      log::error(fmt::format("engine: {}", error.what()));
+      while (auto sequence = scheduler.remove_any())
+        end(std::move(sequence), FinishReason::Failed, error.what());
+    }
+    publish();
+  }
+  while (auto sequence = scheduler.remove_any()) end(std::move(sequence), FinishReason::Cancelled);
+}
+
+// Waits until there is something to do and takes in what was submitted and cancelled; false when
+// the engine is to end.
+bool Engine::Impl::take_orders() {
+  std::vector<std::unique_ptr<Sequence>> arrived;
+  std::vector<RequestId> left;
+  bool over = false;
+  {
+    std::unique_lock lock(orders);
+    orders_changed.wait(lock, [this] {
+      return stopping || !submitted.empty() || !cancelled.empty() ||
+             scheduler.running() + scheduler.waiting() > 0;
+    });
+    arrived.swap(submitted);
+    left.swap(cancelled);
+    published.waiting += static_cast<std::int64_t>(arrived.size());
+    over = stopping;
+  }
+  for (auto& sequence : arrived) scheduler.enqueue(std::move(sequence));
+  for (const RequestId id : left) end(scheduler.remove(id), FinishReason::Cancelled);
+  return !over;
+}
+
+void Engine::Impl::step() {
+  const Step& step = scheduler.plan();
+  if (step.empty()) return;
+  try {
+    runner->forward(step.batch,
+                    {logits.as<float>(), static_cast<std::int64_t>(step.batch.logit_rows.size()),
+                     runner->vocab()});
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    log::error(
+        fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), text));
+    std::vector<std::uint64_t> ids;
+    for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
+    for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, text);
+    return;
+  }
+  finish_step(step);
+}
+
+void Engine::Impl::finish_step(const Step& step) {
+  for (std::size_t i = 0; i < step.sequences.size(); ++i)
+    if (step.sequences[i]->generated() == 0)
+      prompt_tokens += static_cast<std::uint64_t>(step.batch.segments[i].rows);
+  scheduler.commit();
+  const auto vocab = static_cast<std::size_t>(runner->vocab());
+  // Ending a sequence leaves the step as it is, but the sequence itself is gone: each is touched
+  // once.
+  for (std::size_t i = 0; i < step.sampled.size(); ++i)
+    advance(*step.sampled[i], std::span(logits.as<float>() + i * vocab, vocab));
+}
+
+// Chooses the sequence's next token and tells its sink.
+void Engine::Impl::advance(Sequence& sequence, std::span<float> row) {
+  Choice choice;
+  try {
+    choice = sequence.sampler.sample(row, scratch);
+  } catch (const std::exception& error) {
+    end(scheduler.remove(sequence.id), FinishReason::Failed, error.what());
+    return;
+  }
+  if (sequence.generated() == 0) sequence.first_token = Sequence::Clock::now();
+  sequence.tokens.push_back(choice.id);
+  ++generated_tokens;
+
+  const Request& request = sequence.request;
+  TokenEvent event;
+  event.token = choice.id;
+  event.chosen = choice.chosen;
+  event.top_logprobs = std::move(choice.top_logprobs);
+  if (!request.ignore_end && std::ranges::find(request.end_ids, choice.id) != request.end_ids.end())
+    end(scheduler.remove(sequence.id), FinishReason::End, "", std::move(event));
+  else if (sequence.generated() >= request.max_tokens)
+    end(scheduler.remove(sequence.id), FinishReason::Length, "", std::move(event));
+  else if (!deliver(sequence, event))
+    scheduler.remove(sequence.id);
+}
+
+void Engine::Impl::end(std::unique_ptr<Sequence> sequence, FinishReason reason,
+                       const std::string& error, TokenEvent event) {
+  if (!sequence) return;
+  const auto now = Sequence::Clock::now();
+  event.finish = reason;
+  event.error = error;
+  event.prompt_tokens = sequence->prompt_tokens();
+  event.generated_tokens = sequence->generated();
+  const bool started = sequence->started != Sequence::Clock::time_point{};
+  event.queue_ms = ms_between(sequence->submitted, started ? sequence->started : now);
+  if (sequence->generated() > 0) {
+    event.prefill_ms = ms_between(sequence->started, sequence->first_token);
+    event.decode_ms = ms_between(sequence->first_token, now);
+  }
+  // Who hears of the end may look at the status next.
+  publish();
+  deliver(*sequence, event);
+}
+
+// false if the sink threw: then nobody listens any more.
+bool Engine::Impl::deliver(Sequence& sequence, const TokenEvent& event) {
+  try {
+    sequence.sink(event);
+    return true;
+  } catch (const std::exception& error) {
+    log::error(
+        fmt::format("engine: request {}: its listener failed: {}", sequence.id, error.what()));
+    return false;
+  }
+}
+
+void Engine::Impl::publish() {
+  const std::lock_guard lock(orders);
+  published = {.running = scheduler.running(),
+               .waiting = scheduler.waiting(),
+               .pages_total = scheduler.pages().total(),
+               .pages_free = scheduler.pages().free(),
+               .prompt_tokens = prompt_tokens,
+               .generated_tokens = generated_tokens};
+}
+
+Engine::Engine(std::unique_ptr<StepRunner> runner, const EngineLimits& limits)
+    : impl_(std::make_unique<Impl>(std::move(runner), limits)) {}
+
+Engine::~Engine() = default;
+
+const EngineLimits& Engine::limits() const {
+  return impl_->limits;
+}
+std::int64_t Engine::vocab() const {
+  return impl_->runner->vocab();
+}
+
+RequestId Engine::submit(Request request, EventSink sink) {
+  check_request(request, impl_->limits, vocab());
+  if (request.max_tokens == 0) {
+    request.max_tokens =
+        impl_->limits.context_length - static_cast<std::int64_t>(request.prompt.size());
+  }
+  const std::uint64_t seed = request.sampling.seed ? *request.sampling.seed : random_seed();
+  auto sequence = std::make_unique<Sequence>(0, std::move(request), std::move(sink), seed);
+  RequestId id = 0;
+  {
+    const std::lock_guard lock(impl_->orders);
+    id = sequence->id = impl_->next_id++;
+    impl_->submitted.push_back(std::move(sequence));
+  }
+  impl_->orders_changed.notify_one();
+  return id;
+}
+
+void Engine::cancel(RequestId id) {
+  {
+    const std::lock_guard lock(impl_->orders);
+    impl_->cancelled.push_back(id);
+  }
+  impl_->orders_changed.notify_one();
+}
+
+EngineStatus Engine::status() const {
+  const std::lock_guard lock(impl_->orders);
+  EngineStatus status = impl_->published;
+  status.waiting += static_cast<std::int64_t>(impl_->submitted.size());
+  return status;
+}
+
+}  // namespace krasis

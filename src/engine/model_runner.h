@@ -1,0 +1,24 @@
+// A Model and its state as the engine's StepRunner.
+#pragma once
+
+#include "engine/step_runner.h"
+#include "model/model.h"
+
+namespace krasis {
+
+class ModelRunner final : public StepRunner {
+ public:
+  // `model` outlives the runner.
+  ModelRunner(Model& model, const StateSize& size) : model_(model), state_(model.spec(), size) {}
+
+  std::int64_t vocab() const override { return model_.spec().vocab; }
+  void forward(const Batch& batch, MutableRows logits) override {
+    model_.forward(batch, state_, logits);
+  }
+
+ private:
+  Model& model_;
+  ModelState state_;
+};
+
+}  // namespace krasis

@@ -1,0 +1,26 @@
+// What the engine asks of a model: run one step's tokens. One thread drives it.
+#pragma once
+
+#include <cstdint>
+
+#include "model/batch.h"
+#include "tensor/tensor.h"
+
+namespace krasis {
+
+class StepRunner {
+ public:
+  StepRunner() = default;
+  StepRunner(const StepRunner&) = delete;
+  StepRunner& operator=(const StepRunner&) = delete;
+  virtual ~StepRunner() = default;
+
+  virtual std::int64_t vocab() const = 0;
+
+  // Afterwards the caches hold the batch's tokens, in the pages and slots that its segments name.
+  // logits: [batch.logit_rows.size(), vocab()]. A segment with past == 0 begins a sequence,
+  // whatever its slot held before. May throw; the engine then gives up the sequences of this batch.
+  virtual void forward(const Batch& batch, MutableRows logits) = 0;
+};
+
+}  // namespace krasis

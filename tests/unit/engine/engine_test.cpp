@@ -1,0 +1,255 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <array>
+#include <future>
+#include <gtest/gtest.h>
+#include <latch>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "fake_runner.h"
+
+namespace krasis {
+namespace {
+
+using test::fake_runner;
+using test::FakeRunner;
+using test::greedy_request;
+using test::Listener;
+using test::small_limits;
+
+std::vector<std::int32_t> answer(Engine& engine, Request request) {
+  Listener listener;
+  engine.submit(std::move(request), listener.sink());
+  listener.wait();
+  return listener.tokens();
+}
+
+std::string refusal(Engine& engine, Request request) {
+  try {
+    engine.submit(std::move(request), [](const TokenEvent&) {});
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::InvalidArgument);
+    return error.what();
+  }
+  return "";
+}
+
+// Every third is seeded, the others greedy.
+Request varied_request(std::size_t index) {
+  std::vector<std::int32_t> prompt(1 + (index * 7) % 23);
+  for (std::size_t i = 0; i < prompt.size(); ++i)
+    prompt[i] = static_cast<std::int32_t>((index * 31 + i * 17) % test::kFakeVocab);
+  Request request = greedy_request(prompt, 1 + static_cast<std::int64_t>(index * 5 % 40));
+  if (index % 3 == 0) {
+    request.sampling = {.temperature = 0.9F, .top_p = 0.9F, .seed = index};
+    request.sampling.presence_penalty = 0.5F;
+  }
+  return request;
+}
+
+TEST(Engine, ComputesWhatTheModelSays) {
+  Engine engine(fake_runner(small_limits()), small_limits());
+  const auto tokens = answer(engine, greedy_request({3, 4}, 3));
+  std::uint64_t history = test::mix(test::mix(0 ^ 3U) ^ 4U);
+  for (const std::int32_t token : tokens) {
+    std::array<float, test::kFakeVocab> logits{};
+    test::fake_logits(history, logits);
+    EXPECT_EQ(token, std::ranges::max_element(logits) - logits.begin());
+    history = test::mix(history ^ static_cast<std::uint64_t>(token));
+  }
+  EXPECT_EQ(tokens.size(), 3U);
+}
+
+TEST(Engine, SequencesTogetherSayWhatEachSaysAlone) {
+  EngineLimits limits = small_limits();
+  for (const std::int64_t pages : {64, 16}) {  // 16: one context, so the young ones must give way
+    limits.pages = pages;
+    Engine engine(fake_runner(limits), limits);
+    std::array<Listener, 12> listeners;
+    for (std::size_t i = 0; i < listeners.size(); ++i)
+      engine.submit(varied_request(i), listeners[i].sink());
+    for (auto& listener : listeners) listener.wait();
+    for (std::size_t i = 0; i < listeners.size(); ++i)
+      EXPECT_EQ(listeners[i].tokens(), answer(engine, varied_request(i))) << i;
+  }
+}
+
+TEST(Engine, ReportsCountsTimesAndReason) {
+  Engine engine(fake_runner(small_limits()), small_limits());
+  Listener listener;
+  engine.submit(greedy_request({1, 2, 3}, 5), listener.sink());
+  listener.wait();
+  const TokenEvent last = listener.last();
+  EXPECT_EQ(last.finish, FinishReason::Length);
+  EXPECT_EQ(last.prompt_tokens, 3);
+  EXPECT_EQ(last.generated_tokens, 5);
+  EXPECT_TRUE(last.token.has_value());
+  EXPECT_GT(last.prefill_ms, 0);
+  EXPECT_GT(last.decode_ms, 0);
+  EXPECT_EQ(engine.status().prompt_tokens, 3U);
+  EXPECT_EQ(engine.status().generated_tokens, 5U);
+}
+
+TEST(Engine, EndsAfterAnEndTokenUnlessToldNotTo) {
+  Engine engine(fake_runner(small_limits()), small_limits());
+  const auto free_run = answer(engine, greedy_request({5}, 10));
+  Request request = greedy_request({5}, 10);
+  request.end_ids = {free_run[3]};
+  const auto first = std::ranges::find(free_run, free_run[3]) - free_run.begin();
+  Listener listener;
+  engine.submit(request, listener.sink());
+  listener.wait();
+  EXPECT_EQ(listener.last().finish, FinishReason::End);
+  EXPECT_EQ(listener.tokens().size(), static_cast<std::size_t>(first + 1));
+  request.ignore_end = true;
+  EXPECT_EQ(answer(engine, request), free_run);
+}
+
+TEST(Engine, GeneratesAsTheContextAllowsWithoutALimit) {
+  Engine engine(fake_runner(small_limits()), small_limits());
+  EXPECT_EQ(answer(engine, greedy_request({1, 2, 3, 4}, 0)).size(), 60U);
+  EXPECT_EQ(answer(engine, greedy_request(std::vector<std::int32_t>(63, 1), 0)).size(), 1U);
+}
+
+TEST(Engine, RefusesWithTheActualNumbers) {
+  Engine engine(fake_runner(small_limits()), small_limits());
+  EXPECT_EQ(refusal(engine, greedy_request({}, 1)), "request: the prompt has no tokens");
+  EXPECT_EQ(refusal(engine, greedy_request({50}, 1)),
+            "request: the prompt names token 50, the vocabulary has 50");
+  EXPECT_EQ(refusal(engine, greedy_request({1}, -1)),
+            "request: max_tokens is -1, choose at least 1");
+  EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(64, 1), 0)),
+            "request: the prompt has 64 tokens, the context holds 64 with at least one of them for "
+            "the answer; shorten the prompt");
+  EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), 5)),
+            "request: the prompt has 60 tokens and max_tokens is 5, together 65; the context holds "
+            "64; shorten the prompt or choose max_tokens up to 4");
+  Request request = greedy_request({1}, 1);
+  request.sampling.top_p = 1.5F;
+  EXPECT_EQ(refusal(engine, request), "sampling: top_p is 1.5, choose above 0, up to 1");
+}
+
+TEST(Engine, CancelsWithinAStep) {
+  auto runner = fake_runner(small_limits());
+  std::atomic<int> steps{0};
+  runner->before_step = [&](const Batch&) { ++steps; };
+  Engine engine(std::move(runner), small_limits());
+  std::atomic<int> steps_at_cancel{0};
+  std::promise<RequestId> id;
+  auto id_of = id.get_future().share();
+  Listener listener;
+  const EventSink sink = listener.sink();
+  id.set_value(engine.submit(greedy_request({1}, 0), [&](const TokenEvent& event) {
+    sink(event);
+    if (event.token && listener.tokens().size() == 3) {
+      steps_at_cancel = steps.load();
+      engine.cancel(id_of.get());
+    }
+  }));
+  listener.wait();
+  EXPECT_EQ(listener.last().finish, FinishReason::Cancelled);
+  EXPECT_LE(steps - steps_at_cancel, 1);
+  EXPECT_FALSE(listener.last().token.has_value());
+  EXPECT_EQ(listener.last().generated_tokens, 3);
+  EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
+}
+
+TEST(Engine, CancelsWhatStillWaits) {
+  EngineLimits limits = small_limits();
+  limits.max_sequences = 1;
+  auto runner = fake_runner(limits);
+  std::latch go(1);
+  runner->before_step = [&](const Batch&) { go.wait(); };
+  Engine engine(std::move(runner), limits);
+  Listener first, second;
+  engine.submit(greedy_request({1}, 4), first.sink());
+  const RequestId waiting = engine.submit(greedy_request({1}, 4), second.sink());
+  engine.cancel(waiting);
+  engine.cancel(waiting);
+  engine.cancel(12345);
+  go.count_down();
+  first.wait();
+  second.wait();
+  EXPECT_EQ(first.last().finish, FinishReason::Length);
+  EXPECT_EQ(second.last().finish, FinishReason::Cancelled);
+  EXPECT_EQ(second.last().generated_tokens, 0);
+}
+
+TEST(Engine, AFailedStepEndsItsRequestsAndNoOthers) {
+  log::set_level(log::Level::Off);
+  auto runner = fake_runner(small_limits());
+  bool fail = true;
+  runner->before_step = [&](const Batch&) {
+    if (std::exchange(fail, false)) throw std::runtime_error("the device is gone");
+  };
+  Engine engine(std::move(runner), small_limits());
+  Listener failed;
+  engine.submit(greedy_request({1}, 4), failed.sink());
+  failed.wait();
+  EXPECT_EQ(failed.last().finish, FinishReason::Failed);
+  EXPECT_EQ(failed.last().error, "the device is gone");
+  EXPECT_EQ(answer(engine, greedy_request({1}, 4)).size(), 4U);
+  EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
+}
+
+// Answers NaN to any sequence whose newest token is 13.
+class SometimesNan final : public StepRunner {
+ public:
+  std::int64_t vocab() const override { return 20; }
+  void forward(const Batch& batch, MutableRows logits) override {
+    for (std::int64_t row = 0; row < logits.rows; ++row) {
+      std::fill_n(logits.row(row), 20, 0.0F);
+      const auto token = static_cast<std::size_t>(batch.logit_rows[static_cast<std::size_t>(row)]);
+      if (batch.ids[token] == 13) logits.row(row)[4] = std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+};
+
+TEST(Engine, LogitsThatAreNoNumbersEndOneRequestOnly) {
+  Engine engine(std::make_unique<SometimesNan>(), small_limits());
+  Listener good, bad;
+  engine.submit(greedy_request({1}, 30), good.sink());
+  engine.submit(greedy_request({13}, 30), bad.sink());
+  good.wait();
+  bad.wait();
+  EXPECT_EQ(good.last().finish, FinishReason::Length);
+  EXPECT_EQ(bad.last().finish, FinishReason::Failed);
+  EXPECT_EQ(bad.last().error,
+            "sampling: the logit of token 4 is nan; the model's weights or a kernel are damaged");
+}
+
+TEST(Engine, AListenerThatThrowsLosesOnlyItsOwnRequest) {
+  log::set_level(log::Level::Off);
+  Engine engine(fake_runner(small_limits()), small_limits());
+  engine.submit(greedy_request({1}, 4), [](const TokenEvent&) { throw std::bad_alloc(); });
+  EXPECT_EQ(answer(engine, greedy_request({1}, 4)).size(), 4U);
+}
+
+TEST(Engine, CancelsWhatIsUnderWayWhenItEnds) {
+  std::array<Listener, 6> listeners;
+  {
+    Engine engine(fake_runner(small_limits()), small_limits());
+    for (auto& listener : listeners) engine.submit(greedy_request({1}, 0), listener.sink());
+    listeners[0].wait_for_tokens(1);
+  }
+  for (auto& listener : listeners) EXPECT_NE(listener.last().finish, FinishReason::None);
+}
+
+TEST(Engine, NoPromptHoldsUpTheOthersForMoreThanAChunk) {
+  auto runner = fake_runner(small_limits());
+  std::int64_t longest = 0;
+  runner->before_step = [&](const Batch& batch) { longest = std::max(longest, batch.tokens()); };
+  Engine engine(std::move(runner), small_limits());
+  Listener talking, reading;
+  engine.submit(greedy_request({1}, 40), talking.sink());
+  talking.wait_for_tokens(1);
+  engine.submit(greedy_request(std::vector<std::int32_t>(50, 2), 2), reading.sink());
+  talking.wait();
+  reading.wait();
+  EXPECT_LE(longest, 8 + 4);  // prompt_chunk and a token of each sequence
+}
+
+}  // namespace
+}  // namespace krasis
