@@ -97,10 +97,11 @@ ThreadPool::ThreadPool(const ThreadPoolOptions& options) : state_(std::make_uniq
   const Topology topology = read_topology();
   state_->size =
       options.threads != 0 ? options.threads : std::min(topology.usable_cores(), kMaxThreads);
-  state_->spin = std::chrono::microseconds(std::max(options.spin_us, 0));
-  // More threads than cores share them: pinned, two could be stuck on one beside an idle one.
-  const bool pinned =
-      options.pin && static_cast<std::size_t>(state_->size) <= topology.cores.size();
+  // More threads than cores share them: who spins keeps from work whom he waits for, and two that
+  // are pinned could be stuck on one core beside an idle one.
+  const bool crowded = state_->size > topology.usable_cores();
+  state_->spin = std::chrono::microseconds(crowded ? 0 : std::max(options.spin_us, 0));
+  const bool pinned = options.pin && !crowded;
   for (int worker = 1; worker < state_->size; ++worker) {
     try {
       state_->threads.emplace_back([state = state_.get(), worker] { state->serve(worker); });

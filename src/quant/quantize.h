@@ -40,7 +40,7 @@ struct QuantizeOptions {
   ScaleSearch search = ScaleSearch::LeastSquareError;
   // What an error in a column costs, for example the mean square of the activations that meet it:
   // [columns], not negative; empty: every column the same.
-  std::span<const float> importance;
+  std::span<const float> importance = {};
 };
 
 // W[n, k] ~= scale * q. The scale is rounded to BF16 before q is chosen. Weights that are not
