@@ -10,14 +10,15 @@ namespace {
 constexpr std::size_t kBlock = 256;  // two levels of sums: 150,000 values in 586 blocks
 constexpr std::size_t kLanes = 8;    // partial sums, so that the compiler may use vectors
 
-// exp(x) for x <= 0: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor to r^7 (remainder below 6e-9), 2^n by
-// the exponent's bits. Without branches: the compiler makes vectors of it, which std::exp prevents.
+constexpr float kLowest = -88;  // exp_of_negative gives 0
+
+// exp(x) for kLowest <= x <= 0: x = n ln 2 + r, |r| <= ln 2 / 2, Taylor to r^7 (remainder below
+// 6e-9), 2^n by the exponent's bits, which are 0 for n = -127: below exp(-87.7) the answer is 0.
+// Without branches: the compiler makes vectors of it, which std::exp prevents.
 float exp_of_negative(float x) {
-  constexpr float kLowest = -87;  // exp(-87.3) is the smallest normal float
-  const float clamped = x < kLowest ? kLowest : x;
-  const auto n = static_cast<std::int32_t>(clamped * 1.44269504F - 0.5F);
+  const auto n = static_cast<std::int32_t>(x * 1.44269504F - 0.5F);
   const auto whole = static_cast<float>(n);
-  const float r = (clamped - whole * 0.693359375F) + whole * 2.12194440e-4F;
+  const float r = (x - whole * 0.693359375F) + whole * 2.12194440e-4F;
   float y = 1.98412698e-4F;
   y = y * r + 1.38888889e-3F;
   y = y * r + 8.33333333e-3F;
@@ -26,8 +27,7 @@ float exp_of_negative(float x) {
   y = y * r + 0.5F;
   y = y * r + 1.0F;
   y = y * r + 1.0F;
-  const float power = std::bit_cast<float>((n + 127) << 23);
-  return x < kLowest ? 0.0F : y * power;
+  return y * std::bit_cast<float>((n + 127) << 23);
 }
 
 template <class Keep>
@@ -35,8 +35,10 @@ double sum_if(std::span<const float> weights, Keep keep) {
   std::array<float, kLanes> lanes{};
   std::size_t i = 0;
   for (; i + kLanes <= weights.size(); i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane)
-      lanes[lane] += keep(weights[i + lane]) ? weights[i + lane] : 0.0F;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      const float weight = weights[i + lane];
+      lanes[lane] += keep(weight) ? weight : 0.0F;
+    }
   }
   double sum = 0;
   for (; i < weights.size(); ++i) sum += keep(weights[i]) ? weights[i] : 0.0F;
@@ -56,8 +58,11 @@ void Distribution::assign(std::span<const float> logits, float highest, float te
   weights_.resize(logits.size());
   const float scale = 1 / temperature;
   if (scale <= std::numeric_limits<float>::max()) {
-    for (std::size_t i = 0; i < logits.size(); ++i)
-      weights_[i] = exp_of_negative((logits[i] - highest) * scale);
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const float exponent = (logits[i] - highest) * scale;
+      weights_[i] = exponent < kLowest ? kLowest : exponent;
+    }
+    for (float& weight : weights_) weight = exp_of_negative(weight);
   } else {  // 1 / temperature overflows: only the highest are left
     for (std::size_t i = 0; i < logits.size(); ++i)
       weights_[i] = logits[i] == highest ? 1.0F : 0.0F;

@@ -20,7 +20,7 @@ using RandomBits = std::mt19937_64;
 class Distribution {
  public:
   // weight[i] = exp((logits[i] - highest) / temperature), relative error below 1e-6; 0 below
-  // exp(-87). highest is the largest of the logits, so that one weight is 1. temperature > 0.
+  // exp(-87.7). highest is the largest of the logits, so that one weight is 1. temperature > 0.
   void assign(std::span<const float> logits, float highest, float temperature);
 
   double total() const { return total_; }
