@@ -1,0 +1,99 @@
+// What must not depend on how tokens are divided into steps.
+#include <gtest/gtest.h>
+
+#include "loaded_model.h"
+
+namespace krasis {
+namespace {
+
+using test::LoadedModel;
+using test::relative_error;
+using test::Session;
+
+// The oracle sums in double and rounds once to F32 at the end of each operation, whatever else is
+// in the step: the results may only differ by the order in which its attention and its delta net
+// meet the same terms.
+constexpr double kTolerance = 1e-6;
+constexpr std::size_t kTokens = 72;  // more than four pages
+
+class Equalities : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    KRASIS_NEEDS_REFERENCE();
+    ops_ = make_reference_ops();
+    loaded_ = std::make_unique<LoadedModel>(test::reference_model_dir(GetParam()), *ops_);
+    ids_ = test::Golden(GetParam()).values<std::int32_t>("input_ids");
+    ids_.resize(kTokens);
+  }
+
+  // Logits of all tokens, with the prompt cut into pieces of these sizes.
+  std::vector<float> in_pieces(std::span<const std::size_t> sizes) {
+    Session session(*loaded_);
+    Session::Sequence sequence = {.slot = 2};
+    std::vector<float> all;
+    std::size_t next = 0;
+    for (const std::size_t size : sizes) {
+      const auto logits = session.step(sequence, std::span(ids_).subspan(next, size));
+      all.insert(all.end(), logits.begin(), logits.end());
+      next += size;
+    }
+    EXPECT_EQ(next, ids_.size());
+    return all;
+  }
+
+  std::vector<float> alone(std::span<const std::int32_t> ids) {
+    Session session(*loaded_);
+    Session::Sequence sequence;
+    return session.step(sequence, ids);
+  }
+
+  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<LoadedModel> loaded_;
+  std::vector<std::int32_t> ids_;
+};
+
+TEST_P(Equalities, APromptAtOnceIsTheSameTokenByToken) {
+  const std::vector<std::size_t> ones(kTokens, 1);
+  EXPECT_LE(relative_error(in_pieces(ones), alone(ids_)), kTolerance);
+}
+
+TEST_P(Equalities, APromptAtOnceIsTheSameInUnevenChunks) {
+  EXPECT_LE(relative_error(in_pieces(std::vector<std::size_t>{1, 2, 30, 7, 32}), alone(ids_)),
+            kTolerance);
+}
+
+TEST_P(Equalities, ASequenceInABatchIsTheSameAsAlone) {
+  const std::span all(ids_);
+  Session session(*loaded_);
+  Session::Sequence first = {.slot = 3}, second = {.slot = 0}, third = {.slot = 1};
+  const Session::Part one[] = {{&first, all.subspan(0, 20)}, {&second, all.subspan(5, 33)}};
+  const Session::Part two[] = {
+      {&second, all.subspan(38, 1)}, {&third, all.subspan(40, 17)}, {&first, all.subspan(20, 4)}};
+  const auto before = session.step(one), after = session.step(two);
+  const auto vocab = static_cast<std::size_t>(loaded_->spec().vocab);
+  const auto rows = [&](const std::vector<float>& logits, std::size_t row, std::size_t count) {
+    return std::span(logits).subspan(row * vocab, count * vocab);
+  };
+  const auto first_alone = alone(all.subspan(0, 24));
+  const auto second_alone = alone(all.subspan(5, 34));
+  const auto third_alone = alone(all.subspan(40, 17));
+  EXPECT_LE(relative_error(rows(before, 0, 20), rows(first_alone, 0, 20)), kTolerance);
+  EXPECT_LE(relative_error(rows(before, 20, 33), rows(second_alone, 0, 33)), kTolerance);
+  EXPECT_LE(relative_error(rows(after, 0, 1), rows(second_alone, 33, 1)), kTolerance);
+  EXPECT_LE(relative_error(rows(after, 1, 17), rows(third_alone, 0, 17)), kTolerance);
+  EXPECT_LE(relative_error(rows(after, 18, 4), rows(first_alone, 20, 4)), kTolerance);
+}
+
+TEST_P(Equalities, AUsedSlotAndUsedPagesAreLikeNew) {
+  Session session(*loaded_);
+  Session::Sequence sequence = {.slot = 1};
+  const auto before = session.step(sequence, ids_);
+  sequence.past = 0;
+  EXPECT_LE(relative_error(session.step(sequence, ids_), before), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(, Equalities, testing::ValuesIn(test::reference_models()),
+                         [](const auto& model) { return test::test_name(model.param); });
+
+}  // namespace
+}  // namespace krasis

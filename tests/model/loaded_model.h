@@ -1,0 +1,156 @@
+// A reference model loaded for a test, and sequences that run on it.
+#pragma once
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "formats/safetensors.h"
+#include "model/model.h"
+#include "support/reference_data.h"
+#include "weights/plain_experts.h"
+#include "weights/tensor_source.h"
+
+namespace krasis::test {
+
+inline const std::vector<std::string>& reference_models() {
+  static const std::vector<std::string> names = {
+      "qwen3-moe-tiny",   "qwen3-next-tiny",  "deepseek-v2-lite-tiny",
+      "deepseek-v3-tiny", "kimi-k2-tiny",     "kimi-k2.5-tiny",
+      "glm4-moe-tiny",    "qwen3-dense-tiny", "llama-dense-tiny"};
+  return names;
+}
+
+// gtest names may hold letters, digits and underscores only.
+inline std::string test_name(std::string name) {
+  std::ranges::replace_if(
+      name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
+  return name;
+}
+
+struct LoadedModel {
+  LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats = {})
+      : description(read_model_description(dir)),
+        source(open_checkpoint(dir)),
+        experts(make_plain_experts(description, *source)),
+        ops(backend),
+        model(description, *source, experts.get(), formats, backend) {}
+
+  const ModelSpec& spec() const { return description.spec; }
+
+  ModelDescription description;
+  std::unique_ptr<TensorSource> source;
+  std::unique_ptr<ExpertStore> experts;
+  Ops& ops;
+  Model model;
+};
+
+inline std::filesystem::path reference_model_dir(const std::string& name) {
+  return reference_dir() / "models" / name;
+}
+
+class Golden {
+ public:
+  explicit Golden(const std::string& model)
+      : file_(reference_model_dir(model) / "golden.safetensors") {}
+
+  bool has(const std::string& name) const { return file_.find(name) != nullptr; }
+  template <class T>
+  std::vector<T> values(const std::string& name) const {
+    const SafetensorsEntry* entry = file_.find(name);
+    ensure(entry != nullptr, "golden: no such tensor");
+    const TensorView view = file_.view(*entry);
+    ensure(view.dtype() == dtype_of<T>(), "golden: another type");
+    std::vector<T> values(static_cast<std::size_t>(view.shape().count()));
+    std::memcpy(values.data(), view.data(), view.bytes());  // the file may hold it askew
+    return values;
+  }
+
+ private:
+  SafetensorsFile file_;
+};
+
+// |a - b| / |b|
+inline double relative_error(std::span<const float> a, std::span<const float> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    norm += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+// A state with pages in random order, dealt out to sequences as they grow.
+class Session {
+ public:
+  static constexpr std::int64_t kPageTokens = 16;
+
+  explicit Session(LoadedModel& loaded, std::int64_t pages = 64, std::int64_t slots = 4,
+                   DType kv_type = DType::F32)
+      : loaded_(loaded),
+        state_(loaded.spec(),
+               {.pages = pages, .page_tokens = kPageTokens, .slots = slots, .kv_type = kv_type}) {
+    free_.resize(static_cast<std::size_t>(pages));
+    std::iota(free_.begin(), free_.end(), 0);
+    std::mt19937 random(7);
+    std::ranges::shuffle(free_, random);
+  }
+
+  struct Sequence {
+    std::int64_t slot = 0;
+    std::int64_t past = 0;
+    std::vector<std::int32_t> pages = {};
+  };
+  struct Part {
+    Sequence* sequence;
+    std::span<const std::int32_t> ids;
+  };
+
+  // Runs all parts in one step. Returns the logits of every row, [tokens][vocab] flat.
+  std::vector<float> step(std::span<const Part> parts, Observer* observer = nullptr) {
+    Batch batch;
+    for (const Part& part : parts) {
+      Sequence& sequence = *part.sequence;
+      const auto rows = static_cast<std::int64_t>(part.ids.size());
+      while (static_cast<std::int64_t>(sequence.pages.size()) * kPageTokens <
+             sequence.past + rows) {
+        sequence.pages.push_back(free_.back());
+        free_.pop_back();
+      }
+      batch.segments.push_back({.first_row = batch.tokens(),
+                                .rows = rows,
+                                .past = sequence.past,
+                                .slot = sequence.slot,
+                                .pages = sequence.pages});
+      for (const std::int32_t id : part.ids) {
+        batch.ids.push_back(id);
+        batch.positions.push_back(static_cast<std::int32_t>(sequence.past++));
+      }
+    }
+    batch.logit_rows.resize(batch.ids.size());
+    std::iota(batch.logit_rows.begin(), batch.logit_rows.end(), 0);
+    std::vector<float> logits(batch.ids.size() * static_cast<std::size_t>(loaded_.spec().vocab));
+    loaded_.model.forward(batch, state_, {logits.data(), batch.tokens(), loaded_.spec().vocab},
+                          observer);
+    return logits;
+  }
+  std::vector<float> step(Sequence& sequence, std::span<const std::int32_t> ids,
+                          Observer* observer = nullptr) {
+    const Part part = {&sequence, ids};
+    return step(std::span(&part, 1), observer);
+  }
+
+ private:
+  LoadedModel& loaded_;
+  ModelState state_;
+  std::vector<std::int32_t> free_;
+};
+
+}  // namespace krasis::test
