@@ -24,6 +24,10 @@ ssize_t FileSystem::pwrite(int fd, std::span<const std::byte> bytes, std::uint64
   return ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
 }
 
+int FileSystem::allocate(int fd, std::uint64_t bytes) {
+  return ::fallocate(fd, 0, 0, static_cast<off_t>(bytes));
+}
+
 int FileSystem::fsync(int fd) {
   return ::fsync(fd);
 }
@@ -96,13 +100,22 @@ void write_at(FileSystem& files, const FileDescriptor& fd, const std::filesystem
 AtomicFile::AtomicFile(FileSystem& files, std::filesystem::path path)
     : files_(files),
       path_(std::move(path)),
-      temporary_(path_.string() + ".tmp" + std::to_string(static_cast<long>(::getpid()))),
+      temporary_(path_.string() + std::string(kTemporarySuffix) +
+                 std::to_string(static_cast<long>(::getpid()))),
       fd_(files.open(temporary_, O_RDWR | O_CREAT | O_TRUNC, 0644)) {
   if (!fd_.valid()) throw_file_error(temporary_, "create");
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_.valid()) files_.unlink(temporary_);
+}
+
+void AtomicFile::allocate(std::uint64_t bytes) {
+  while (files_.allocate(fd_.get(), bytes) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return;
+    throw_file_error(temporary_, "reserve " + std::to_string(bytes) + " bytes");
+  }
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes, std::uint64_t offset) {

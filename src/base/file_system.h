@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <sys/types.h>
 
 namespace krasis {
@@ -22,6 +23,8 @@ class FileSystem {
   virtual int open(const std::filesystem::path& path, int flags, mode_t mode);
   virtual ssize_t pread(int fd, std::span<std::byte> bytes, std::uint64_t offset);
   virtual ssize_t pwrite(int fd, std::span<const std::byte> bytes, std::uint64_t offset);
+  // Reserves the first `bytes` of a file, which then has at least that size.
+  virtual int allocate(int fd, std::uint64_t bytes);
   virtual int fsync(int fd);
   virtual int rename(const std::filesystem::path& from, const std::filesystem::path& to);
   virtual int unlink(const std::filesystem::path& path);
@@ -61,11 +64,18 @@ void write_at(FileSystem& files, const FileDescriptor& fd, const std::filesystem
 // removed. write() may be called from several threads, for ranges that do not overlap.
 class AtomicFile {
  public:
+  // Temporary names are PATH + kTemporarySuffix + process id. They stay behind when the process is
+  // killed.
+  static constexpr std::string_view kTemporarySuffix = ".tmp";
+
   AtomicFile(FileSystem& files, std::filesystem::path path);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();
 
+  // Makes sure that there is room for `bytes`, where the file system can; not needed before
+  // write().
+  void allocate(std::uint64_t bytes);
   void write(std::span<const std::byte> bytes, std::uint64_t offset);
   void commit();
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <string>
 
 namespace krasis {
@@ -20,6 +21,25 @@ struct Progress {
   void say(const std::string& text) const {
     if (message) message(text);
   }
+};
+
+// Adds up what several threads have done.
+class ProgressSum {
+ public:
+  ProgressSum(const Progress& progress, std::uint64_t total_bytes)
+      : progress_(progress), total_bytes_(total_bytes) {}
+
+  void add(std::uint64_t bytes) {
+    const std::lock_guard lock(done_mutex_);
+    done_bytes_ += bytes;
+    progress_.report(done_bytes_, total_bytes_);
+  }
+
+ private:
+  const Progress& progress_;
+  const std::uint64_t total_bytes_;
+  std::mutex done_mutex_;
+  std::uint64_t done_bytes_ = 0;  // guarded by done_mutex_
 };
 
 }  // namespace krasis

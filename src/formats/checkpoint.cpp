@@ -1,5 +1,6 @@
 #include "formats/checkpoint.h"
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -97,6 +98,10 @@ std::optional<TensorView> Checkpoint::find(const std::string& name) const {
     copy = copies_.emplace(name, std::move(buffer)).first;
   }
   return TensorView(copy->second.data(), view.dtype(), view.shape());
+}
+
+bool Checkpoint::is_mapped(const TensorView& view) const {
+  return std::ranges::any_of(files_, [&](const auto& file) { return file->contains(view.data()); });
 }
 
 std::string Checkpoint::fingerprint() const {

@@ -24,6 +24,9 @@ class Checkpoint {
   // Aligned for its type: a tensor that lies askew in its file is copied once.
   std::optional<TensorView> find(const std::string& name) const;
 
+  // False for tensors that were copied because they lay askew.
+  bool is_mapped(const TensorView& view) const;
+
   const std::filesystem::path& dir() const { return dir_; }
   std::size_t tensors() const { return entries_.size(); }
 

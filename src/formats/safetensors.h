@@ -5,6 +5,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -44,6 +45,10 @@ class SafetensorsFile {
   std::size_t bytes() const { return file_.bytes().size(); }
   std::int64_t modified_ns() const { return file_.modified_ns(); }
   const SafetensorsHeader& header() const { return header_; }
+  bool contains(const std::byte* byte) const {  // an address within the mapping
+    return !std::less<>()(byte, file_.bytes().data()) &&
+           std::less<>()(byte, file_.bytes().data() + bytes());
+  }
 
   const SafetensorsEntry* find(const std::string& name) const;  // nullptr: there is none
 

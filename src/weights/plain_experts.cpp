@@ -4,29 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include "tensor/host_buffer.h"
 #include "weights/expert_tensors.h"
+#include "weights/packed_int4.h"
 
 namespace krasis {
 namespace {
-
-// W[row, column] = scale[row, column / group] * (nibble - 8).
-TensorView dequantize(const CompressedRows& weight, std::int64_t group, HostBuffer& buffer) {
-  constexpr int kNibbleBits = 4;
-  constexpr int kOffset = 8;
-  buffer = HostBuffer(static_cast<std::size_t>(weight.rows * weight.columns) * sizeof(float));
-  auto* out = buffer.as<float>();
-  for (std::int64_t row = 0; row < weight.rows; ++row) {
-    for (std::int64_t column = 0; column < weight.columns; ++column) {
-      const auto word =
-          static_cast<std::uint32_t>(weight.packed[(row * weight.columns + column) / 8]);
-      const int nibble = static_cast<int>(word >> (column % 8 * kNibbleBits) & 0xfU);
-      const float scale = to_float(weight.scales[(row * weight.columns + column) / group]);
-      out[row * weight.columns + column] = scale * static_cast<float>(nibble - kOffset);
-    }
-  }
-  return {buffer.data(), DType::F32, Shape{weight.rows, weight.columns}};
-}
 
 class PlainExperts final : public ExpertStore {
  public:
@@ -63,7 +45,7 @@ class PlainExperts final : public ExpertStore {
 
   std::size_t bytes() const override {
     std::size_t total = 0;
-    for (const HostBuffer& buffer : owned_) total += buffer.bytes();
+    for (const std::vector<float>& values : owned_) total += values.size() * sizeof(float);
     return total;
   }
 
@@ -81,17 +63,15 @@ class PlainExperts final : public ExpertStore {
 
   void add_packed(Layer& matrices, const PackedExpert& expert, std::int64_t group) {
     const auto own = [&](const CompressedRows& weight) {
-      HostBuffer buffer;
-      const TensorView view = dequantize(weight, group, buffer);
-      owned_.push_back(std::move(buffer));
-      return view;
+      owned_.push_back(dequantize_packed(weight, group));
+      return view_of(std::span<const float>(owned_.back()), Shape{weight.rows, weight.columns});
     };
     matrices.add({.gate = own(expert.gate), .up = own(expert.up), .down = own(expert.down)});
   }
 
   std::int64_t hidden_;
   std::map<std::int64_t, Layer> layers_;
-  std::vector<HostBuffer> owned_;
+  std::vector<std::vector<float>> owned_;
 };
 
 }  // namespace

@@ -1,9 +1,21 @@
 #include "weights/tensor_source.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "formats/checkpoint.h"
 
 namespace krasis {
 namespace {
+
+// Whole pages only: their neighbours may be in use.
+void advise_pages(std::span<const std::byte> bytes, int advice) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const std::uintptr_t first = (address + page - 1) / page * page;
+  const std::uintptr_t last = (address + bytes.size()) / page * page;
+  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+}
 
 class CheckpointSource final : public TensorSource {
  public:
@@ -12,10 +24,16 @@ class CheckpointSource final : public TensorSource {
   std::optional<TensorView> find(const std::string& name, const Shape& /*expected*/) override {
     return checkpoint_.find(name);
   }
+  void will_need(const TensorView& view) override { advise(view, MADV_WILLNEED); }
+  void done_with(const TensorView& view) override { advise(view, MADV_DONTNEED); }
   std::string description() const override { return checkpoint_.dir().string(); }
   std::string fingerprint() const override { return checkpoint_.fingerprint(); }
 
  private:
+  void advise(const TensorView& view, int advice) const {
+    if (checkpoint_.is_mapped(view)) advise_pages({view.data(), view.bytes()}, advice);
+  }
+
   Checkpoint checkpoint_;
 };
 

@@ -25,6 +25,11 @@ class TensorSource {
   // if it has another shape than `expected`.
   TensorView require(const std::string& name, const Shape& expected);
 
+  // Hints for what is read once and in order: the view's bytes are wanted soon, or not any more.
+  // They stay readable; only how much of the file is in memory changes.
+  virtual void will_need(const TensorView& /*view*/) {}
+  virtual void done_with(const TensorView& /*view*/) {}
+
   virtual std::string description() const = 0;  // for messages: the folder, or "dummy weights"
 
   // Identifies the tensors' content for caches: names, shapes, types, offsets, file sizes and

@@ -1,0 +1,45 @@
+#include "weights/tile_arena.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+
+namespace krasis {
+
+TileArena::TileArena(ExpertCachePlan plan) : plan_(std::move(plan)) {
+  constexpr std::uintptr_t kAlignment = ExpertLayout::kLayerAlignment;
+  buffer_ = HostBuffer(bytes() + (bytes() == 0 ? 0 : kAlignment));
+  const auto address = reinterpret_cast<std::uintptr_t>(buffer_.data());
+  base_ = buffer_.data() + (kAlignment - address % kAlignment) % kAlignment;
+  placement_ = interleave_memory(buffer_.data(), buffer_.bytes());
+}
+
+ExpertMatrices TileArena::layer(std::int64_t layer) const {
+  const auto found = std::ranges::find(plan_.layers, layer, &ExpertCachePlan::Layer::layer);
+  if (found == plan_.layers.end()) {
+    throw Error(ErrorCode::InvalidArgument,
+                "experts: layer " + std::to_string(layer) + " has no routed experts");
+  }
+  const ExpertLayout& layout = found->layout;
+  ExpertMatrices matrices;
+  matrices.experts = found->experts;
+  matrices.hidden = plan_.hidden;
+  matrices.intermediate = layout.intermediate;
+  matrices.tiled = ExpertMatrices::Tiled{.base = base_ + found->offset,
+                                         .expert_bytes = layout.expert_bytes,
+                                         .w13 = layout.w13,
+                                         .w2 = layout.w2,
+                                         .w13_tiles = layout.w13_tiles,
+                                         .w13_scales = layout.w13_scales,
+                                         .w2_tiles = layout.w2_tiles,
+                                         .w2_scales = layout.w2_scales};
+  return matrices;
+}
+
+std::span<std::byte> TileArena::expert(const ExpertSlot& slot) {
+  return memory().subspan(static_cast<std::size_t>(slot.offset), slot.bytes);
+}
+
+}  // namespace krasis
