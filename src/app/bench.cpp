@@ -46,7 +46,10 @@ Json to_json(const Rate& rate) {
 // Runs one request to its end and returns its last event.
 TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::int64_t generate) {
   std::promise<TokenEvent> done;
-  Request request{.prompt = std::move(prompt), .max_tokens = generate, .ignore_end = true};
+  Request request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = generate;
+  request.ignore_end = true;
   request.sampling.temperature = 0;
   engine.submit(std::move(request), [&](const TokenEvent& event) {
     if (event.finish != FinishReason::None) done.set_value(event);

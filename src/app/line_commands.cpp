@@ -61,10 +61,9 @@ RenderSource render_source(const std::string& model) {
 
 int run_render(const std::string& model) {
   const RenderSource source = render_source(model);
-  const text::ChatTemplate chat_template(source.source, source.name);
-  return answer_lines([&](const std::string& line) {
-    return text::render_line(chat_template, source.defaults, line);
-  });
+  const ChatTemplate chat_template(source.source, source.name);
+  return answer_lines(
+      [&](const std::string& line) { return render_line(chat_template, source.defaults, line); });
 }
 
 }  // namespace

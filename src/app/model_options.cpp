@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 
+#include "app/command.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
 #include "config/home.h"

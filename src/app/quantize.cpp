@@ -13,21 +13,22 @@
 namespace krasis {
 namespace {
 
-struct QuantizeOptions {
+struct CacheOptions {
   std::string model;
   int bits = 4;
   int group = 128;
   int threads = 0;
 };
 
-int run_quantize(const QuantizeOptions& options) {
+int run_quantize(const CacheOptions& options) {
   install_interrupt_handler();
   const auto folder = find_model(options.model);
   const ModelDescription description = read_model_description(folder);
   const auto source = open_checkpoint(folder);
-  TileOptions tiles{.type = expert_tile_type(description.spec, options.bits, options.group),
-                    .threads = options.threads,
-                    .cancel = &interrupt_flag()};
+  TileOptions tiles;
+  tiles.type = expert_tile_type(description.spec, options.bits, options.group);
+  tiles.threads = options.threads;
+  tiles.cancel = &interrupt_flag();
   const ExpertCachePlan plan = plan_expert_cache(description.spec, tiles.type);
   if (plan.layers.empty()) {
     fmt::print("{}: no routed experts, nothing to build\n", folder.string());
@@ -50,7 +51,7 @@ int run_quantize(const QuantizeOptions& options) {
 }  // namespace
 
 void declare_quantize(CLI::App& command, std::function<int()>& run) {
-  auto options = std::make_shared<QuantizeOptions>();
+  auto options = std::make_shared<CacheOptions>();
   command.add_option("model", options->model, "model folder, or a name in $KRASIS_HOME/models")
       ->required();
   command.add_option("--cpu-expert-bits", options->bits, "bits of an expert weight")

@@ -1,0 +1,59 @@
+// Answers in this process: an engine with its tokenizer and chat template.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "app/model_options.h"
+#include "chat/backend.h"
+#include "engine/engine.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace krasis {
+
+// What generation_config.json recommends (temperature, top_p, top_k, min_p, repetition_penalty);
+// greedy where it says do_sample false, temperature 1 where it says nothing. Values that no sampler
+// can use are an Error(Corrupt) naming the key.
+SamplingOptions sampling_defaults(const std::filesystem::path& model_folder);
+
+// The model's default chat template. Throws Error(NotFound) if it has none.
+ChatTemplate chat_template_of(const text::Tokenizer& tokenizer,
+                              const std::filesystem::path& model_folder);
+
+struct LocalBackendOptions {
+  std::int64_t context_length = 0;  // 0: the model's own, as far as memory allows
+  std::int64_t max_tokens = 0;      // of one answer; 0: as the context allows
+  SamplingOptions sampling;
+};
+
+class LocalBackend final : public ChatBackend {
+ public:
+  // `loaded` outlives the backend.
+  LocalBackend(LoadedModel& loaded, const LocalBackendOptions& options);
+  ~LocalBackend() override;
+
+  std::string description() const override;
+  ChatUsage send(const std::vector<ChatMessage>& messages,
+                 const std::function<void(const ChatDelta&)>& on_delta,
+                 const CancelFlag& cancel) override;
+
+  // Continues a text as it is, without a template.
+  ChatUsage complete(const std::string& prompt,
+                     const std::function<void(const ChatDelta&)>& on_delta,
+                     const CancelFlag& cancel);
+
+ private:
+  ChatUsage generate(std::vector<std::int32_t> prompt, bool starts_inside_reasoning,
+                     const std::function<void(const ChatDelta&)>& on_delta,
+                     const CancelFlag& cancel);
+
+  LoadedModel& loaded_;
+  LocalBackendOptions options_;
+  text::Tokenizer tokenizer_;
+  std::optional<ChatTemplate> template_;
+  Engine engine_;
+};
+
+}  // namespace krasis
