@@ -37,7 +37,7 @@ struct TileProduct {
 
   std::uint8_t* scratch;  // kTileScratchBytes, aligned to 64
 };
-constexpr std::size_t kTileScratchBytes = std::size_t{128} << 10;
+constexpr std::size_t kTileScratchBytes = std::size_t{1} << 20;
 
 // One row of activations as quant/activations.h defines it, with q in the order of the tiles: of
 // each 16 columns those numbered 0 8 1 9, 2 10 3 11, 4 12 5 13, 6 14 7 15; and for each group the
