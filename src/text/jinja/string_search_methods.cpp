@@ -123,7 +123,7 @@ std::vector<std::string_view> split_words(std::string_view text, std::int64_t mo
   std::vector<std::string_view> parts;
   for (text = strip_left(text); !text.empty(); text = strip_left(text)) {
     if (most-- == 0) {
-      parts.push_back(strip_right(text));
+      parts.push_back(text);
       break;
     }
     const std::size_t end = word_end(text);
@@ -140,7 +140,7 @@ std::vector<std::string_view> split_words_from_right(std::string_view text, std:
       std::min<std::int64_t>(most, static_cast<std::int64_t>(words.size())));
   const std::size_t joined = words.size() - kept;
   if (joined == 0) return words;
-  const char* begin = strip_left(text).data();
+  const char* begin = text.data();
   const std::string_view& last = words[joined - 1];
   const std::string_view head(begin, static_cast<std::size_t>(last.data() + last.size() - begin));
   words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(joined));
