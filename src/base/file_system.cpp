@@ -98,10 +98,14 @@ void write_at(FileSystem& files, const FileDescriptor& fd, const std::filesystem
 }
 
 AtomicFile::AtomicFile(FileSystem& files, std::filesystem::path path)
+    : AtomicFile(files, path,
+                 path.string() + ".tmp" + std::to_string(static_cast<long>(::getpid()))) {}
+
+AtomicFile::AtomicFile(FileSystem& files, std::filesystem::path path,
+                       std::filesystem::path temporary)
     : files_(files),
       path_(std::move(path)),
-      temporary_(path_.string() + std::string(kTemporarySuffix) +
-                 std::to_string(static_cast<long>(::getpid()))),
+      temporary_(std::move(temporary)),
       fd_(files.open(temporary_, O_RDWR | O_CREAT | O_TRUNC, 0644)) {
   if (!fd_.valid()) throw_file_error(temporary_, "create");
 }
@@ -123,7 +127,8 @@ void AtomicFile::write(std::span<const std::byte> bytes, std::uint64_t offset) {
 }
 
 void AtomicFile::commit() {
-  if (files_.fsync(fd_.get()) != 0) throw_file_error(temporary_, "write to disk");
+  while (files_.fsync(fd_.get()) != 0)
+    if (errno != EINTR) throw_file_error(temporary_, "write to disk");
   if (files_.rename(temporary_, path_) != 0) throw_file_error(path_, "replace");
   fd_ = FileDescriptor();
 }

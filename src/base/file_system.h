@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <span>
 #include <string>
-#include <string_view>
 #include <sys/types.h>
 
 namespace krasis {
@@ -64,11 +63,10 @@ void write_at(FileSystem& files, const FileDescriptor& fd, const std::filesystem
 // removed. write() may be called from several threads, for ranges that do not overlap.
 class AtomicFile {
  public:
-  // Temporary names are PATH + kTemporarySuffix + process id. They stay behind when the process is
-  // killed.
-  static constexpr std::string_view kTemporarySuffix = ".tmp";
-
+  // The temporary stays behind when the process is killed. By default its name has the process id
+  // in it; who makes sure that nobody else is writing passes one that is known beforehand.
   AtomicFile(FileSystem& files, std::filesystem::path path);
+  AtomicFile(FileSystem& files, std::filesystem::path path, std::filesystem::path temporary);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
   ~AtomicFile();

@@ -24,22 +24,6 @@ std::uint64_t xxh3_64(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
-void Xxh3::Free::operator()(void* state) const {
-  XXH3_freeState(state_of(state));
-}
-
-Xxh3::Xxh3() : state_(new_state()) {
-  XXH3_64bits_reset(state_of(state_.get()));
-}
-
-void Xxh3::add(std::span<const std::byte> bytes) {
-  XXH3_64bits_update(state_of(state_.get()), bytes.data(), bytes.size());
-}
-
-std::uint64_t Xxh3::value() const {
-  return XXH3_64bits_digest(state_of(state_.get()));
-}
-
 void Fingerprint::Free::operator()(void* state) const {
   XXH3_freeState(state_of(state));
 }

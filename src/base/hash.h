@@ -12,20 +12,6 @@ namespace krasis {
 
 std::uint64_t xxh3_64(std::span<const std::byte> bytes);
 
-// The same checksum of bytes that come piece by piece.
-class Xxh3 {
- public:
-  Xxh3();
-  void add(std::span<const std::byte> bytes);
-  std::uint64_t value() const;
-
- private:
-  struct Free {
-    void operator()(void* state) const;
-  };
-  std::unique_ptr<void, Free> state_;
-};
-
 // Identifies what was added, in order; a text is set apart from its neighbours, so that ("ab", "c")
 // and ("a", "bc") differ. 128 bits as 32 hexadecimal digits.
 class Fingerprint {

@@ -43,6 +43,10 @@ class BufferPool {
 
 }  // namespace
 
+std::filesystem::path unfinished_cache(const std::filesystem::path& path) {
+  return path.string() + ".tmp";
+}
+
 void write_expert_cache(const ModelDescription& model, TensorSource& source,
                         const std::filesystem::path& path, const TileOptions& options) {
   const ExpertCachePlan plan = plan_expert_cache(model.spec, options.type);
@@ -51,7 +55,7 @@ void write_expert_cache(const ModelDescription& model, TensorSource& source,
   const int threads = options.threads > 0 ? options.threads : usable_processors();
   std::vector<LayerChecksum> checksums(plan.layers.begin(), plan.layers.end());
   BufferPool buffers;
-  AtomicFile file(*options.files, path);
+  AtomicFile file(*options.files, path, unfinished_cache(path));
   file.allocate(plan.file_bytes);
   ProgressSum progress(options.progress, plan.file_bytes);
   for_each_in_parallel(static_cast<std::int64_t>(slots.size()), threads, [&](std::int64_t index) {

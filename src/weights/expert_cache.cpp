@@ -73,15 +73,14 @@ class CacheKeeper {
     CacheResult result = choose_file();
     if (look_at(result.file, damaged).usable) return result;
     const FileLock lock = wait_for_lock(result.file);
-    remove_leftovers(result.file);
+    remove(unfinished_cache(result.file));              // nobody is building while we hold the lock
     const State state = look_at(result.file, damaged);  // somebody may have built it meanwhile
     if (state.usable) return result;
     result.rebuild_note = state.reason;
     if (state.exists) {
       options_.progress.say("expert cache: " + result.file.string() + " " + state.reason +
                             "; building it again");
-      if (options_.files->unlink(result.file) != 0 && errno != ENOENT)
-        throw_file_error(result.file, "remove");
+      remove(result.file);
     }
     check_space(result.file);
     write_expert_cache(model_, source_, result.file, options_);
@@ -180,13 +179,8 @@ class CacheKeeper {
     }
   }
 
-  // Temporary files of builders that were killed; nobody is building while we hold the lock.
-  void remove_leftovers(const path& file) const {
-    const std::string start = file.filename().string() + std::string(AtomicFile::kTemporarySuffix);
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(file.parent_path(), error)) {
-      if (entry.path().filename().string().starts_with(start)) options_.files->unlink(entry.path());
-    }
+  void remove(const path& file) const {
+    if (options_.files->unlink(file) != 0 && errno != ENOENT) throw_file_error(file, "remove");
   }
 
   void check_space(const path& file) const {

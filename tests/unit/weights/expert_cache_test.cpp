@@ -250,7 +250,7 @@ TEST(ExpertCache, IsBuiltByOneOfManyThatStartAtOnce) {
 TEST(ExpertCache, RemovesWhatAKilledBuilderLeft) {
   Fixture fixture;
   std::filesystem::create_directories(fixture.file().parent_path());
-  write_file_atomically(fixture.file().string() + ".tmp12345", "half a cache");
+  write_file_atomically(fixture.file().string() + ".tmp", "half a cache");
   fixture.open();
   EXPECT_EQ(fixture.files(), kOnlyTheCache);
 }
