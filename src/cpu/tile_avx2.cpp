@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "cpu/tile_kernels.h"
+#include "cpu/unrolled.h"
 
 namespace krasis::cpu {
 namespace {
@@ -49,6 +50,13 @@ __m256i widen(__m256i sums, int factor) {
   return _mm256_madd_epi16(sums, _mm256_set1_epi16(static_cast<short>(factor)));
 }
 
+// sums += weights * x. Left alone, gcc 12 reorders these sums so that all products are made first,
+// in memory.
+inline void add_dot(__m256i& sums, __m256i weights, __m256i x) {
+  sums = _mm256_add_epi16(sums, _mm256_maddubs_epi16(weights, x));
+  asm("" : "+x"(sums));
+}
+
 __m256 load_scales(const std::uint16_t* scales) {
   const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
@@ -63,7 +71,7 @@ void add_scaled(float* sum, __m256i dot, __m256i offset, __m256 scale) {
 
 // The sums of the eight lines of `kTiles` k-tiles, line a: [half][i] of 4 bits.
 template <int kTiles>
-void add_tiles4(const std::uint8_t* tile, const std::int8_t* q, __m256i* sums) {
+[[gnu::flatten]] void add_tiles4(const std::uint8_t* tile, const std::int8_t* q, __m256i* sums) {
   const __m256i first =
       _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3));
   const __m256i words =
@@ -80,11 +88,11 @@ void add_tiles4(const std::uint8_t* tile, const std::int8_t* q, __m256i* sums) {
     __m256i high = _mm256_setzero_si256();
     for (int k = 0; k < kTiles; ++k)
       _mm_prefetch(tile + kAhead + (a * kTiles + k) * 64, _MM_HINT_T0);
-    for (int k = 0; k < 2 * kTiles; ++k) {
+    unrolled<2 * kTiles>([&](auto k) {
       const __m256i w = load(tile + k / 2 * 512 + a * 64 + k % 2 * 32);
-      low = _mm256_add_epi16(low, _mm256_maddubs_epi16(low_nibbles(w), x[k]));
-      high = _mm256_add_epi16(high, _mm256_maddubs_epi16(high_nibbles(w), x[k]));
-    }
+      add_dot(low, low_nibbles(w), x[k]);
+      add_dot(high, high_nibbles(w), x[k]);
+    });
     low = widen(low, 1);
     high = widen(high, 1);
     sums[a] =
@@ -94,18 +102,18 @@ void add_tiles4(const std::uint8_t* tile, const std::int8_t* q, __m256i* sums) {
 }
 
 // The same for two k-tiles of 8 bits; line a: [i][half].
-void add_tiles8(const std::uint8_t* tile, const std::int8_t* q, __m256i* sums) {
+[[gnu::flatten]] void add_tiles8(const std::uint8_t* tile, const std::int8_t* q, __m256i* sums) {
   __m256i x[kSteps];
   for (int step = 0; step < kSteps; ++step) x[step] = broadcast_word(q + step * 4);
   for (int a = 0; a < 8; ++a) {
     __m256i low = _mm256_setzero_si256();
     __m256i high = _mm256_setzero_si256();
     for (int k = 0; k < 4; ++k) _mm_prefetch(tile + kAhead + (a * 4 + k) * 64, _MM_HINT_T0);
-    for (int step = 0; step < kSteps; ++step) {
+    unrolled<kSteps>([&](auto step) {
       const __m256i w = load(tile + step / 4 * 1024 + a * 128 + step % 4 * 32);
-      low = _mm256_add_epi16(low, _mm256_maddubs_epi16(low_nibbles(w), x[step]));
-      high = _mm256_add_epi16(high, _mm256_maddubs_epi16(high_nibbles(w), x[step]));
-    }
+      add_dot(low, low_nibbles(w), x[step]);
+      add_dot(high, high_nibbles(w), x[step]);
+    });
     sums[a] = _mm256_add_epi32(sums[a], _mm256_add_epi32(widen(low, 1), widen(high, 16)));
   }
 }
@@ -287,38 +295,40 @@ struct Tokens {
 // The dot products of kTokens tokens with 16 (4 bits) or 8 (8 bits) rows, scaled and added to sums
 // [kTokens][64].
 template <int kBits, int kTokens>
-void add_rows(const std::uint8_t* weights, int steps, const Tokens& tokens, const float* scales,
-              float* sums) {
+[[gnu::flatten]] void add_rows(const std::uint8_t* weights, int steps, const Tokens& tokens,
+                               const float* scales, float* sums) {
   constexpr int kVectors = kBits == 4 ? 2 : 1;
   __m256i dots[kTokens][kVectors];
-  for (auto& dot : dots) {
-    for (__m256i& vector : dot) vector = _mm256_setzero_si256();
-  }
-  for (int first = 0; first < steps; first += kSteps) {
+  const std::int8_t* q[kTokens];
+  unrolled<kTokens>([&](auto t) {
+    q[t] = tokens.q[t];
+    unrolled<kVectors>([&](auto v) { dots[t][v] = _mm256_setzero_si256(); });
+  });
+  for (int first = 0; first < steps; first += kSteps, weights += kSteps * 64) {
     __m256i narrow[kTokens][2];
-    for (auto& pair : narrow) pair[0] = pair[1] = _mm256_setzero_si256();
-    for (int step = first; step < first + kSteps; ++step, weights += 64) {
-      const __m256i w0 = load(weights);
-      const __m256i w1 = load(weights + 32);
-      for (int t = 0; t < kTokens; ++t) {
-        const __m256i x = broadcast_word(tokens.q[t] + 4 * step);
-        narrow[t][0] = _mm256_add_epi16(narrow[t][0], _mm256_maddubs_epi16(w0, x));
-        narrow[t][1] = _mm256_add_epi16(narrow[t][1], _mm256_maddubs_epi16(w1, x));
-      }
-    }
-    for (int t = 0; t < kTokens; ++t) {
+    unrolled<kTokens>([&](auto t) { narrow[t][0] = narrow[t][1] = _mm256_setzero_si256(); });
+    unrolled<kSteps>([&](auto step) {
+      const __m256i w0 = load(weights + step * 64);
+      const __m256i w1 = load(weights + step * 64 + 32);
+      unrolled<kTokens>([&](auto t) {
+        const __m256i x = broadcast_word(q[t] + 4 * first + 4 * step);
+        add_dot(narrow[t][0], w0, x);
+        add_dot(narrow[t][1], w1, x);
+      });
+    });
+    unrolled<kTokens>([&](auto t) {
       dots[t][0] = _mm256_add_epi32(dots[t][0], widen(narrow[t][0], 1));
       dots[t][kVectors - 1] =
           _mm256_add_epi32(dots[t][kVectors - 1], widen(narrow[t][1], kBits == 4 ? 1 : 16));
-    }
+    });
   }
-  for (int t = 0; t < kTokens; ++t) {
-    for (int v = 0; v < kVectors; ++v) {
+  unrolled<kTokens>([&](auto t) {
+    unrolled<kVectors>([&](auto v) {
       const __m256 scale =
           _mm256_mul_ps(_mm256_load_ps(scales + 8 * v), _mm256_set1_ps(tokens.scale[t]));
       add_scaled(sums + t * kStrip + 8 * v, dots[t][v], _mm256_set1_epi32(tokens.offset[t]), scale);
-    }
-  }
+    });
+  });
 }
 
 template <int kBits, int kTokens>

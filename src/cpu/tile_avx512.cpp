@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "cpu/tile_vectors512.h"
+#include "cpu/unrolled.h"
 
 namespace krasis::cpu {
 namespace {
@@ -14,47 +15,56 @@ constexpr std::size_t kSumsAt = std::size_t{8} << 10;  // behind the unpacked gr
 constexpr std::size_t kScalesAt = kSumsAt + kTokenBlock * kStrip * sizeof(float);
 static_assert(kScalesAt + kStrip * sizeof(float) <= kTileScratchBytes);
 
+// Sixteen sums. gcc 12 copies an accumulator of vpdpbusd twice a turn if it is a __m512i, which it
+// takes for eight 64-bit numbers.
+using Sums = int __attribute__((vector_size(64)));
+
+inline void add_dot(Sums& sums, __m512i weights, __m512i x) {
+  sums = (Sums)_mm512_dpbusd_epi32((__m512i)sums, weights, x);
+}
+
 // ---- one token: weights go from memory through registers once ----
 
 // sums[2 a + half]: [j][i], those of the upper half 16 times as large.
-inline void add_tile4(const std::uint8_t* tile, const std::int8_t* q, __m512i* sums) {
+inline void add_tile4(const std::uint8_t* tile, const std::int8_t* q, Sums* sums) {
   const __m512i words = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  const __m512i low = _mm512_set1_epi8(15);
+  const __m512i high = _mm512_set1_epi8(static_cast<char>(0xf0));
   const __m512i x = _mm512_permutexvar_epi32(
       words, _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q))));
-  for (int a = 0; a < 8; ++a) {
+  unrolled<8>([&](auto a) {
     const __m512i w = load512(tile + a * 64);
-    sums[2 * a] = _mm512_dpbusd_epi32(sums[2 * a], _mm512_and_si512(w, _mm512_set1_epi8(15)), x);
-    sums[2 * a + 1] = _mm512_dpbusd_epi32(
-        sums[2 * a + 1], _mm512_and_si512(w, _mm512_set1_epi8(static_cast<char>(0xf0))), x);
-  }
+    add_dot(sums[2 * a], _mm512_and_si512(w, low), x);
+    add_dot(sums[2 * a + 1], _mm512_and_si512(w, high), x);
+  });
 }
 
 // sums[2 a], sums[2 a + 1]: columns j = 0, 1 and j = 2, 3, rows [i][half] in each 256 bits.
-inline void add_tile8(const std::uint8_t* tile, const std::int8_t* q, __m512i* sums) {
+inline void add_tile8(const std::uint8_t* tile, const std::int8_t* q, Sums* sums) {
   const __m512i words = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
   const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(q)));
   const __m512i x0 = _mm512_permutexvar_epi32(words, all);
   const __m512i x1 = _mm512_permutexvar_epi32(_mm512_add_epi32(words, _mm512_set1_epi32(2)), all);
-  for (int a = 0; a < 8; ++a) {
-    sums[2 * a] = _mm512_dpbusd_epi32(sums[2 * a], load512(tile + a * 128), x0);
-    sums[2 * a + 1] = _mm512_dpbusd_epi32(sums[2 * a + 1], load512(tile + a * 128 + 64), x1);
-  }
+  unrolled<8>([&](auto a) {
+    add_dot(sums[2 * a], load512(tile + a * 128), x0);
+    add_dot(sums[2 * a + 1], load512(tile + a * 128 + 64), x1);
+  });
 }
 
 // The dot products of a pair of lines, rows [a % 2][half][i].
-inline __m512i pair_sums4(const __m512i* sums) {
-  const __m512i first = _mm512_add_epi32(_mm512_shuffle_i32x4(sums[0], sums[1], 0x44),
-                                         _mm512_shuffle_i32x4(sums[0], sums[1], 0xee));
-  const __m512i second = _mm512_add_epi32(_mm512_shuffle_i32x4(sums[2], sums[3], 0x44),
-                                          _mm512_shuffle_i32x4(sums[2], sums[3], 0xee));
+inline __m512i pair_sums4(__m512i low0, __m512i high0, __m512i low1, __m512i high1) {
+  const __m512i first = _mm512_add_epi32(_mm512_shuffle_i32x4(low0, high0, 0x44),
+                                         _mm512_shuffle_i32x4(low0, high0, 0xee));
+  const __m512i second = _mm512_add_epi32(_mm512_shuffle_i32x4(low1, high1, 0x44),
+                                          _mm512_shuffle_i32x4(low1, high1, 0xee));
   const __m512i all = _mm512_add_epi32(_mm512_shuffle_i32x4(first, second, 0x88),
                                        _mm512_shuffle_i32x4(first, second, 0xdd));
   return _mm512_srav_epi32(all, _mm512_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4));
 }
 
-inline __m512i pair_sums8(const __m512i* sums) {
-  const __m512i first = _mm512_add_epi32(sums[0], sums[1]);
-  const __m512i second = _mm512_add_epi32(sums[2], sums[3]);
+inline __m512i pair_sums8(__m512i left0, __m512i right0, __m512i left1, __m512i right1) {
+  const __m512i first = _mm512_add_epi32(left0, right0);
+  const __m512i second = _mm512_add_epi32(left1, right1);
   const __m512i all = _mm512_add_epi32(_mm512_shuffle_i32x4(first, second, 0x44),
                                        _mm512_shuffle_i32x4(first, second, 0xee));
   const __m512i halves_first =
@@ -63,7 +73,7 @@ inline __m512i pair_sums8(const __m512i* sums) {
 }
 
 template <int kBits>
-void one_token(const TileProduct& job, std::int64_t strip, std::int64_t token) {
+[[gnu::flatten]] void one_token(const TileProduct& job, std::int64_t strip, std::int64_t token) {
   const std::int64_t row = job.in_rows[token];
   const std::int64_t groups = job.columns / job.group;
   const std::uint8_t* tile = job.tiles + strip * job.columns * kStrip * kBits / 8;
@@ -72,8 +82,8 @@ void one_token(const TileProduct& job, std::int64_t strip, std::int64_t token) {
   __m512 lines[4];
   for (__m512& line : lines) line = _mm512_setzero_ps();
   for (std::int64_t g = 0; g < groups; ++g, scales += kStrip) {
-    __m512i sums[16];
-    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+    Sums sums[16];
+    unrolled<16>([&](auto n) { sums[n] = Sums{}; });
     for (int k = 0; k < job.group; k += kTile, q += kTile, tile += kStrip * kTile * kBits / 8) {
       prefetch_tile(tile, kBits);
       if (kBits == 4) {
@@ -84,12 +94,16 @@ void one_token(const TileProduct& job, std::int64_t strip, std::int64_t token) {
     }
     const __m512i offset = _mm512_set1_epi32(job.x_offsets[row * groups + g]);
     const __m512 x_scale = _mm512_set1_ps(job.x_scales[row * groups + g]);
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m512i dot = kBits == 4 ? pair_sums4(sums + 4 * pair) : pair_sums8(sums + 4 * pair);
+    unrolled<4>([&](auto pair) {
+      const auto part = [&](auto n) { return (__m512i)sums[4 * pair + n]; };
+      const __m512i dot =
+          kBits == 4
+              ? pair_sums4(part(Index<0>{}), part(Index<1>{}), part(Index<2>{}), part(Index<3>{}))
+              : pair_sums8(part(Index<0>{}), part(Index<1>{}), part(Index<2>{}), part(Index<3>{}));
       lines[pair] =
           _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(dot, offset)),
                           _mm512_mul_ps(load_scales(scales + 16 * pair), x_scale), lines[pair]);
-    }
+    });
   }
   const __m512 halves[kBlocks] = {
       half_of_lines(lines[0], lines[1], 0), half_of_lines(lines[0], lines[1], 1),
@@ -114,29 +128,34 @@ inline __m512i broadcast_word(const std::int8_t* from) {
 
 // Adds the scaled dot products of kTokens tokens with the strip's rows to sums [kTokens][64].
 template <int kTokens>
-void add_group(const std::uint8_t* scratch, int steps, const Tokens& tokens, float* sums) {
-  __m512i dots[kTokens][kBlocks];
-  for (int t = 0; t < kTokens; ++t) {
-    for (__m512i& dot : dots[t]) dot = _mm512_set1_epi32(-tokens.offset[t]);
-  }
+[[gnu::flatten]] void add_group(const std::uint8_t* scratch, int steps, const Tokens& tokens,
+                                float* sums) {
+  Sums dots[kTokens][kBlocks];
+  unrolled<kTokens>([&](auto t) {
+    const auto start = (Sums)_mm512_set1_epi32(-tokens.offset[t]);
+    unrolled<kBlocks>([&](auto b) { dots[t][b] = start; });
+  });
+  const std::int8_t* q[kTokens];
+  unrolled<kTokens>([&](auto t) { q[t] = tokens.q[t]; });
   const std::uint8_t* weights = scratch;
-  for (int step = 0; step < steps; ++step, weights += kBlocks * 64) {
+  for (int k = 0; k < 4 * steps; k += 4, weights += kBlocks * 64) {
     __m512i w[kBlocks];
-    for (int b = 0; b < kBlocks; ++b) w[b] = _mm512_load_si512(weights + b * 64);
-    for (int t = 0; t < kTokens; ++t) {
-      const __m512i x = broadcast_word(tokens.q[t] + 4 * step);
-      for (int b = 0; b < kBlocks; ++b) dots[t][b] = _mm512_dpbusd_epi32(dots[t][b], w[b], x);
-    }
+    unrolled<kBlocks>([&](auto b) { w[b] = _mm512_load_si512(weights + b * 64); });
+    unrolled<kTokens>([&](auto t) {
+      const __m512i x = broadcast_word(q[t] + k);
+      unrolled<kBlocks>([&](auto b) { add_dot(dots[t][b], w[b], x); });
+    });
   }
   const auto* scales = reinterpret_cast<const float*>(scratch + kScalesAt);
-  for (int t = 0; t < kTokens; ++t) {
+  unrolled<kTokens>([&](auto t) {
     const __m512 x_scale = _mm512_set1_ps(tokens.scale[t]);
-    for (int b = 0; b < kBlocks; ++b, sums += 16) {
+    unrolled<kBlocks>([&](auto b) {
+      float* sum = sums + t * kStrip + b * 16;
       const __m512 scale = _mm512_mul_ps(_mm512_load_ps(scales + 16 * b), x_scale);
-      _mm512_store_ps(sums,
-                      _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][b]), scale, _mm512_load_ps(sums)));
-    }
-  }
+      _mm512_store_ps(sum, _mm512_fmadd_ps(_mm512_cvtepi32_ps((__m512i)dots[t][b]), scale,
+                                           _mm512_load_ps(sum)));
+    });
+  });
 }
 
 using AddGroup = void(const std::uint8_t* scratch, int steps, const Tokens& tokens, float* sums);
