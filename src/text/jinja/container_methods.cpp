@@ -213,7 +213,7 @@ Value bit_length(NativeCall& call) {
   const std::int64_t value = call.self().as_int();
   const auto magnitude =
       value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
-  return Value::integer(std::bit_width(magnitude));
+  return Value::integer(static_cast<std::int64_t>(std::bit_width(magnitude)));
 }
 
 Value is_integer(NativeCall& call) {
