@@ -220,6 +220,8 @@ void AttentionRunner::chunk(const Attention& op, const Unit& unit, std::int64_t 
     queries[static_cast<std::size_t>(r)] =
         op.queries.row(row_of(op, segment, unit.kv_head, unit.first + first + r));
   const std::size_t bytes = bytes_of(element);
+  const bool latent = kv.values == nullptr;
+  const std::int64_t value_bytes = kv.value_dim * static_cast<std::int64_t>(bytes);
   const auto at = [&](const std::byte* cache, std::int64_t token, std::int64_t dim) {
     return cache + static_cast<std::size_t>(place(kv, segment, unit.kv_head, token, dim)) * bytes;
   };
@@ -234,7 +236,9 @@ void AttentionRunner::chunk(const Attention& op, const Unit& unit, std::int64_t 
                                    .outputs = count,
                                    .columns = kv.key_dim,
                                    .bias = nullptr,
-                                   .out = out.data()});
+                                   .out = out.data(),
+                                   .next = latent ? nullptr : at(kv.values, token, kv.value_dim),
+                                   .next_bytes = latent ? 0 : count * value_bytes});
   });
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t seen = visible(op, segment, unit.first + first + r);
@@ -250,7 +254,6 @@ void AttentionRunner::chunk(const Attention& op, const Unit& unit, std::int64_t 
   }
   float* sums = result.out + first * kv.value_dim;
   std::fill_n(sums, rows * kv.value_dim, 0.0F);
-  const bool latent = kv.values == nullptr;
   const std::int64_t stride = latent ? kv.key_dim : kv.value_dim;
   for_page_runs(kv, begin, end, [&](std::int64_t token, std::int64_t count) {
     machine_.kernels.value_sum({.weights = scores + token - begin,

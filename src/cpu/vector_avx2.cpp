@@ -14,7 +14,7 @@ struct Avx2 {
   static constexpr int kOutputsOf2 = 4;
   static constexpr int kOutputsOf3 = 3;
   static constexpr int kOutputsOf4 = 3;
-  static constexpr int kValueVectors = 2;
+  static constexpr int kValueVectors = 3;
 
   static Float zero() { return _mm256_setzero_ps(); }
   static Float set(float value) { return _mm256_set1_ps(value); }
@@ -60,11 +60,15 @@ struct Avx2 {
   static Float min(Float a, Float b) { return _mm256_min_ps(a, b); }
   static float root(float value) { return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(value))); }
 
-  static float sum(Float v) {
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  // Of each: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+  static __m128 four_sums(Float a, Float b, Float c, Float d) {
+    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1));
   }
+  static void sum_four(Float a, Float b, Float c, Float d, float* sums) {
+    _mm_storeu_ps(sums, four_sums(a, b, c, d));
+  }
+  static float sum(Float v) { return _mm_cvtss_f32(four_sums(v, v, v, v)); }
   static float largest(Float v) {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));

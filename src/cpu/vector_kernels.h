@@ -33,6 +33,9 @@ struct DotProducts {
   std::int64_t columns;
   const float* bias;  // [outputs], or nullptr
   float* const* out;  // [rows], each [outputs]
+  // Memory that the caller wants next, to be fetched meanwhile, or nullptr and 0.
+  const void* next = nullptr;
+  std::int64_t next_bytes = 0;
 };
 
 // out[r][c] += sum_i weights[r][i] * values[i][c], i ascending.

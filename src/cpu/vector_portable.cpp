@@ -71,6 +71,13 @@ struct Portable {
   static float root(float value) { return std::sqrt(value); }
 
   static float sum(const Float& v) { return (v.lane[0] + v.lane[2]) + (v.lane[1] + v.lane[3]); }
+  static void sum_four(const Float& a, const Float& b, const Float& c, const Float& d,
+                       float* sums) {
+    sums[0] = sum(a);
+    sums[1] = sum(b);
+    sums[2] = sum(c);
+    sums[3] = sum(d);
+  }
   static float largest(const Float& v) {
     const Float pairs = max(v, {v.lane[2], v.lane[3], v.lane[0], v.lane[1]});
     return pairs.lane[0] > pairs.lane[1] ? pairs.lane[0] : pairs.lane[1];

@@ -4,7 +4,8 @@
 //
 // V has: Float (a vector of kWidth F32), zero, set(x), load(p), load_first(p, n) with zeros behind,
 // both for float, BrainBits and HalfBits; store, store_first; add, sub, mul, div, fma(a, b, c) =
-// a * b + c; max and min (the second operand if one is NaN); sum and largest over the lanes;
+// a * b + c; max and min (the second operand if one is NaN); sum, sum_four (of four vectors, in
+// the same order) and largest over the lanes;
 // round (to nearest even), power_of_two(whole number); store_brain_first.
 #pragma once
 
@@ -75,7 +76,7 @@ void store_lanes(float* out, typename V::Float values, int lanes) {
 // Rows times Outputs sums in registers.
 template <class V, class E, int Rows, int Outputs>
 void dot_tile(const float* const* x, const E* weights, std::int64_t stride, std::int64_t columns,
-              float (&sums)[Rows][Outputs]) {
+              float* sums) {
   typename V::Float acc[Rows][Outputs];
   for (int r = 0; r < Rows; ++r)
     for (int n = 0; n < Outputs; ++n) acc[r][n] = V::zero();
@@ -96,54 +97,81 @@ void dot_tile(const float* const* x, const E* weights, std::int64_t stride, std:
         acc[r][n] = V::fma(V::load_first(x[r] + k, lanes), w, acc[r][n]);
     }
   }
-  for (int r = 0; r < Rows; ++r)
-    for (int n = 0; n < Outputs; ++n) sums[r][n] = V::sum(acc[r][n]);
+  // Four sums share the additions across lanes.
+  constexpr int kCount = Rows * Outputs;
+  constexpr int kFours = kCount / 4 * 4;
+  for (int i = 0; i < kFours; i += 4) {
+    V::sum_four(acc[i / Outputs][i % Outputs], acc[(i + 1) / Outputs][(i + 1) % Outputs],
+                acc[(i + 2) / Outputs][(i + 2) % Outputs],
+                acc[(i + 3) / Outputs][(i + 3) % Outputs], sums + i);
+  }
+  for (int i = kFours; i < kCount; ++i) sums[i] = V::sum(acc[i / Outputs][i % Outputs]);
 }
+
+// Memory that will be wanted after a product, fetched little by little while it runs.
+struct Ahead {
+  const char* at;
+  std::int64_t lines;
+  std::int64_t lines_of_tile;
+
+  void fetch() {
+    for (std::int64_t i = 0; i < lines_of_tile && lines > 0; ++i, --lines, at += 64)
+      __builtin_prefetch(at, 0, 2);
+  }
+};
 
 // One block of columns, from `first_column`, of Rows rows.
 template <class V, class E, int Rows, int Outputs>
-void dot_rows(const DotProducts& job, std::int64_t first_row, std::int64_t first_column) {
+void dot_rows(const DotProducts& job, std::int64_t first_row, std::int64_t first_column,
+              Ahead& ahead) {
   const std::int64_t left = job.columns - first_column;
   const std::int64_t columns = left < kDotBlock ? left : kDotBlock;
-  const bool last = left <= kDotBlock;
+  const float* bias = left <= kDotBlock ? job.bias : nullptr;
   const E* weights = static_cast<const E*>(job.weights) + first_column;
   const float* x[Rows];
-  for (int r = 0; r < Rows; ++r) x[r] = job.x[first_row + r] + first_column;
-
+  float* out[Rows];
+  for (int r = 0; r < Rows; ++r) {
+    x[r] = job.x[first_row + r] + first_column;
+    out[r] = job.out[first_row + r];
+  }
   const auto finish = [&](std::int64_t n, int r, float sum) {
-    float& out = job.out[first_row + r][n];
-    const float before = first_column == 0 ? sum : out + sum;
-    out = last && job.bias != nullptr ? before + job.bias[n] : before;
+    if (first_column > 0) sum = out[r][n] + sum;
+    out[r][n] = bias == nullptr ? sum : sum + bias[n];
   };
   std::int64_t n = 0;
   for (; n + Outputs <= job.outputs; n += Outputs) {
-    float sums[Rows][Outputs];
+    float sums[Rows * Outputs];
     dot_tile<V, E, Rows, Outputs>(x, weights + n * job.weight_stride, job.weight_stride, columns,
                                   sums);
+    ahead.fetch();
     for (int r = 0; r < Rows; ++r)
-      for (int o = 0; o < Outputs; ++o) finish(n + o, r, sums[r][o]);
+      for (int o = 0; o < Outputs; ++o) finish(n + o, r, sums[r * Outputs + o]);
   }
   for (; n < job.outputs; ++n) {
-    float sums[Rows][1];
+    float sums[Rows];
     dot_tile<V, E, Rows, 1>(x, weights + n * job.weight_stride, job.weight_stride, columns, sums);
-    for (int r = 0; r < Rows; ++r) finish(n, r, sums[r][0]);
+    for (int r = 0; r < Rows; ++r) finish(n, r, sums[r]);
   }
 }
 
 template <class V, class E>
 void dot_products_of(const DotProducts& job) {
+  const std::int64_t lines = job.next_bytes / 64;
+  const std::int64_t tiles = (job.rows + 3) / 4 * (job.outputs / V::kOutputsOf4 + 1);
+  Ahead ahead{static_cast<const char*>(job.next), lines, (lines + tiles - 1) / tiles};
   for (std::int64_t column = 0; column < job.columns; column += kDotBlock) {
     std::int64_t row = 0;
-    for (; row + 4 <= job.rows; row += 4) dot_rows<V, E, 4, V::kOutputsOf4>(job, row, column);
+    for (; row + 4 <= job.rows; row += 4)
+      dot_rows<V, E, 4, V::kOutputsOf4>(job, row, column, ahead);
     switch (job.rows - row) {
       case 1:
-        dot_rows<V, E, 1, V::kOutputsOf1>(job, row, column);
+        dot_rows<V, E, 1, V::kOutputsOf1>(job, row, column, ahead);
         break;
       case 2:
-        dot_rows<V, E, 2, V::kOutputsOf2>(job, row, column);
+        dot_rows<V, E, 2, V::kOutputsOf2>(job, row, column, ahead);
         break;
       case 3:
-        dot_rows<V, E, 3, V::kOutputsOf3>(job, row, column);
+        dot_rows<V, E, 3, V::kOutputsOf3>(job, row, column, ahead);
         break;
       default:
         break;
