@@ -64,6 +64,12 @@ class Countability:
             if before in ("a", "an"):
                 self.with_article[word] = self.with_article.get(word, 0) + 1
 
+    def share(self, noun):
+        """Occurrences with 'a' or 'an' per occurrence; a half for words hardly seen."""
+        last = noun.split()[-1].lower() if noun else ""
+        total = self.total.get(last, 0)
+        return self.with_article.get(last, 0) / total if total >= 12 else 0.5
+
     def counted(self, noun, file):
         last = noun.split()[-1].lower()
         total, seen = self.total.get(last, 0), self.with_article.get(last, 0)
@@ -92,13 +98,17 @@ def head_noun(phrase):
     return head[0].rstrip(",") if head else ""
 
 
-def noun_phrase(gloss, countability):
-    """A gloss with the article that a sentence needs: 'feline mammal ...' -> 'a feline mammal ...'."""
+def noun_phrase(gloss, countability, subject_counted):
+    """A gloss with the article that a sentence needs: 'feline mammal ...' -> 'a feline mammal ...'.
+
+    What a counted noun is, is nearly always counted too ('an apple is a fruit'); what a mass noun
+    is, only if its head clearly is ('rain is water', 'gold is a metal')."""
     words = gloss.split()
     first = words[0].lower().rstrip(",")
     if first in DETERMINERS or first.endswith("'s") or gloss[0] in "(\"'":
         return gloss
     head = head_noun(gloss)
-    if looks_plural(head) or not countability.counted(head, ""):
+    needed = 0.004 if subject_counted else 0.1
+    if looks_plural(head) or countability.share(head) < needed:
         return gloss
     return f"{article(gloss)} {gloss}"

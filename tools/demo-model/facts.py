@@ -139,13 +139,15 @@ def nouns_and_names(lexicon):
                 "is": lexicon.synsets[(instance[0][0], instance[0][1])]["words"][0],
                 "weight": entry["weight"], "key": first["key"],
             })  # fmt: skip
-        elif entry["lemma"][0].islower():
+        elif entry["lemma"][0].islower() and not re.match(r"(genus|family|order|class|phylum|suborder) ", entry["lemma"]):
             for sense in entry["senses"]:
                 gloss = sense["definition"][0]
-                sense["phrase"] = english.noun_phrase(re.sub(r"^\([^)]*\)\s*", "", gloss) or gloss, lexicon.countability)
+                counted = lexicon.countability.counted(entry["lemma"], sense["file"])
+                bare = re.sub(r"^\([^)]*\)\s*", "", gloss) or gloss
+                sense["phrase"] = english.noun_phrase(bare, lexicon.countability, counted)
+                sense["counted"] = counted
                 match = re.match(r"^\((?!of )([a-z ]{3,24})\)\s", gloss)
                 sense["domain"] = match.group(1) if match else ""
-                sense["counted"] = lexicon.countability.counted(entry["lemma"], sense["file"])
             entry["plural_form"] = english.looks_plural(entry["lemma"])
             entry["plural"] = english.plural(entry["lemma"], lexicon.irregular["n"])
             entry["irregular"] = entry["lemma"] in lexicon.irregular["n"]

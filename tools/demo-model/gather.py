@@ -100,7 +100,7 @@ def main():
 
     write_jsonl(arguments.out + "/prose.jsonl.xz", kept)
     with lzma.open(arguments.out + "/facts.json.xz", "wt", encoding="utf-8", preset=6) as stream:
-        json.dump(table, stream, ensure_ascii=False)
+        stream.write(json.dumps(table, ensure_ascii=False))
     foldoc_names = {e["name"] for e in foldoc}
     text = held_out_text(held, [e for e in entries if e[0] not in foldoc_names])
     with open(arguments.out + "/heldout.txt", "w", encoding="utf-8") as stream:
