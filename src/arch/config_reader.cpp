@@ -89,6 +89,7 @@ std::string ConfigReader::shown(std::string_view key) const {
   if (value == nullptr) return "nothing";
   if (value->is_object()) return "an object";
   if (value->is_array()) return "a list";
+  if (value->is_number_float() && !std::isfinite(value->get<double>())) return "not finite";
   std::string text = value->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
   if (text.size() > kShownCharacters) text = text.substr(0, kShownCharacters) + "...";
   return text;

@@ -31,7 +31,10 @@ ConfigReader packed_weights(const ConfigReader& quantization) {
   const nlohmann::json& all = *quantization.find("config_groups");
   if (all.size() != 1)
     throw quantization.unsupported("config_groups", "only a single group is read");
-  const ConfigReader group = *groups->section(all.begin().key());
+  const std::string& name = all.begin().key();
+  const std::optional<ConfigReader> first = groups->section(name);
+  if (!first) throw groups->corrupt(name, "must be an object");
+  const ConfigReader& group = *first;
   for (const char* key : {"input_activations", "output_activations"})
     if (group.has(key)) throw group.unsupported(key, "only weights may be quantized");
   const std::optional<ConfigReader> weights = group.section("weights");

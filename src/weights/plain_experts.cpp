@@ -1,5 +1,6 @@
 #include "weights/plain_experts.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 #include <vector>
@@ -45,7 +46,7 @@ class PlainExperts final : public ExpertStore {
 
   std::size_t bytes() const override {
     std::size_t total = 0;
-    for (const std::vector<float>& values : owned_) total += values.size() * sizeof(float);
+    for (const std::vector<bf16>& values : owned_) total += values.size() * sizeof(bf16);
     return total;
   }
 
@@ -63,15 +64,17 @@ class PlainExperts final : public ExpertStore {
 
   void add_packed(Layer& matrices, const PackedExpert& expert, std::int64_t group) {
     const auto own = [&](const CompressedRows& weight) {
-      owned_.push_back(dequantize_packed(weight, group));
-      return view_of(std::span<const float>(owned_.back()), Shape{weight.rows, weight.columns});
+      const std::vector<float> exact = dequantize_packed(weight, group);
+      std::vector<bf16>& rounded = owned_.emplace_back(exact.size());
+      std::ranges::transform(exact, rounded.begin(), to_bf16);
+      return view_of(std::span<const bf16>(rounded), Shape{weight.rows, weight.columns});
     };
     matrices.add({.gate = own(expert.gate), .up = own(expert.up), .down = own(expert.down)});
   }
 
   std::int64_t hidden_;
   std::map<std::int64_t, Layer> layers_;
-  std::vector<std::vector<float>> owned_;
+  std::vector<std::vector<bf16>> owned_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Experts as the checkpoint has them, for comparisons: exact, slow, no cache.
+// Experts as the checkpoint has them, for comparisons: slow, no cache.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,9 @@
 
 namespace krasis {
 
-// Views of the source's F32, BF16 or F16 matrices. Packed INT4 is dequantized into F32 that the
-// store owns (four bytes a weight: small models only). `source` outlives the store. Throws as
+// Views of the source's F32, BF16 or F16 matrices. Packed INT4 is dequantized into BF16 that the
+// store owns, rounded like the models' own code does it (two bytes a weight: small models only).
+// `source` outlives the store. Throws as
 // weights/expert_tensors.h does.
 std::unique_ptr<ExpertStore> make_plain_experts(const ModelDescription& model,
                                                 TensorSource& source);
