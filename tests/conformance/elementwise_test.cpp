@@ -41,7 +41,9 @@ double norm_tolerance(std::int64_t cols) {
 }
 
 TEST(Conformance, RmsNorm) {
-  for (const auto [rows, cols] : kSizes) {
+  for (const Size& size : kSizes) {
+    const std::int64_t rows = size.rows;
+    const std::int64_t cols = size.cols;
     const auto values = normal_values(rows * cols, 2);
     const auto weight = normal_values(cols, 3);
     StridedRows x(rows, cols, values), expected(rows, cols);
@@ -57,7 +59,9 @@ TEST(Conformance, RmsNorm) {
 }
 
 TEST(Conformance, GatedRmsNorm) {
-  for (const auto [rows, cols] : kSizes) {
+  for (const Size& size : kSizes) {
+    const std::int64_t rows = size.rows;
+    const std::int64_t cols = size.cols;
     // Gates up to +-120: exp of them leaves the range of F32.
     StridedRows x(rows, cols, normal_values(rows * cols, 4)),
         gate(rows, cols, normal_values(rows * cols, 5, 30)), expected(rows, cols);
@@ -84,7 +88,9 @@ TEST(Conformance, GatedRmsNorm) {
 }
 
 TEST(Conformance, AddAndCopyAreExact) {
-  for (const auto [rows, cols] : kSizes) {
+  for (const Size& size : kSizes) {
+    const std::int64_t rows = size.rows;
+    const std::int64_t cols = size.cols;
     StridedRows x(rows, cols, normal_values(rows * cols, 7)),
         y(rows, cols, normal_values(rows * cols, 8), 5), expected(rows, cols);
     make_reference_ops()->add({.x = x.view(), .y = y.view(), .out = expected.view()});
@@ -101,7 +107,9 @@ TEST(Conformance, AddAndCopyAreExact) {
 }
 
 TEST(Conformance, SigmoidMultiply) {
-  for (const auto [rows, cols] : kSizes) {
+  for (const Size& size : kSizes) {
+    const std::int64_t rows = size.rows;
+    const std::int64_t cols = size.cols;
     for (const std::int64_t gate_cols : {std::int64_t{1}, cols}) {
       const auto values = normal_values(rows * cols, 9);
       StridedRows x(rows, cols, values),

@@ -32,19 +32,22 @@ constexpr double kRelative = 1e-6;
 
 TEST(Conformance, Linear) {
   for (const Matrix::Format format : kPlainFormats) {
-    for (const auto& [tokens, outputs, columns] : kSizes) {
+    for (const Size& size : kSizes) {
+      const std::int64_t tokens = size.tokens;
+      const std::int64_t outputs = size.outputs;
+      const std::int64_t columns = size.columns;
       const auto values = normal_values(tokens * columns, 1);
       const auto weights = normal_values(outputs * columns, 2, 0.1F);
       const auto bias = normal_values(outputs, 3);
       const PlainMatrix weight(format, outputs, columns, weights);
       const PlainMatrix magnitudes(format, outputs, columns, absolute(weights));
-      StridedRows x(tokens, columns, values), size(tokens, columns, absolute(values)),
+      StridedRows x(tokens, columns, values), sizes(tokens, columns, absolute(values)),
           expected(tokens, outputs), magnitude(tokens, outputs);
       const auto size_bias = absolute(bias);
       const auto oracle = make_reference_ops();
       oracle->linear(
           {.x = x.view(), .weight = weight.matrix(), .bias = bias, .out = expected.view()});
-      oracle->linear({.x = size.view(),
+      oracle->linear({.x = sizes.view(),
                       .weight = magnitudes.matrix(),
                       .bias = size_bias,
                       .out = magnitude.view()});
@@ -61,7 +64,10 @@ TEST(Conformance, Linear) {
 
 TEST(Conformance, HeadLinear) {
   for (const Matrix::Format format : kPlainFormats) {
-    for (const auto& [tokens, outputs, columns] : kSizes) {
+    for (const Size& size : kSizes) {
+      const std::int64_t tokens = size.tokens;
+      const std::int64_t outputs = size.outputs;
+      const std::int64_t columns = size.columns;
       const std::int64_t heads = 3;
       const PlainMatrix weight(format, heads * outputs, columns,
                                normal_values(heads * outputs * columns, 4));
