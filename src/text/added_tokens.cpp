@@ -144,6 +144,8 @@ void AddedTokenMatcher::cut(std::string_view text, bool with_special,
     if (token.lstrip && begin > done)  // not what an earlier token has taken
       begin = done + without_trailing_space(text.substr(done, begin - done));
     if (token.rstrip) end += leading_space(text.substr(end));
+    begin = std::max(begin, done);  // the white space that a token took may hold another token
+    end = std::max(end, done);
     if (done < begin) cuts.push_back({-1, done, begin});
     cuts.push_back({token.id, begin, end});
     done = end;

@@ -18,7 +18,28 @@ constexpr std::string_view kByteLevelPattern =
 constexpr std::string_view kWhitespacePattern =
     R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}\s]+)";
 
-constexpr std::uint8_t kIsAsciiPunctuation = unicode::kPunctuation;
+// Where the reference's Punctuation (Unicode 8.0) and Digits (Unicode 17.0) differ from the classes
+// of unicode.h (16.0): code points that are the other way round.
+constexpr unicode::Range kPunctuationExceptions[] = {
+    // clang-format off
+    {0x61D, 0x61D}, {0x9FD, 0x9FD}, {0xA76, 0xA76}, {0xC77, 0xC77}, {0xC84, 0xC84},
+    {0x166D, 0x166D}, {0x1B4E, 0x1B4F}, {0x1B7D, 0x1B7F}, {0x2E43, 0x2E4F}, {0x2E52, 0x2E5D},
+    {0x10D6E, 0x10D6E}, {0x10EAD, 0x10EAD}, {0x10F55, 0x10F59}, {0x10F86, 0x10F89},
+    {0x111C9, 0x111C9}, {0x113D4, 0x113D5}, {0x113D7, 0x113D8}, {0x1144B, 0x1144F},
+    {0x1145A, 0x1145B}, {0x1145D, 0x1145D}, {0x11660, 0x1166C}, {0x116B9, 0x116B9},
+    {0x1183B, 0x1183B}, {0x11944, 0x11946}, {0x119E2, 0x119E2}, {0x11A3F, 0x11A46},
+    {0x11A9A, 0x11A9C}, {0x11A9E, 0x11AA2}, {0x11B00, 0x11B09}, {0x11BE1, 0x11BE1},
+    {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8}, {0x11F43, 0x11F4F},
+    {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16D6D, 0x16D6F}, {0x16E97, 0x16E9A},
+    {0x16FE2, 0x16FE2}, {0x1E5FF, 0x1E5FF}, {0x1E95E, 0x1E95F},
+    // clang-format on
+};
+constexpr unicode::Range kDigitExceptions[] = {{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}};
+
+bool contains(std::span<const unicode::Range> ranges, char32_t c) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [c](const unicode::Range& r) { return c >= r.first && c <= r.last; });
+}
 
 // Neighbours that a behavior joins, seen from left to right (or from right to left).
 template <class Iterator, class Join>
@@ -103,12 +124,12 @@ void PreTokenizer::add(const ByteLevelSpec& spec) {
 }
 
 void PreTokenizer::add(const DigitsSpec& spec) {
-  steps_.emplace_back(ByClass{
-      unicode::kNumber, spec.individual ? SplitBehavior::Isolated : SplitBehavior::Contiguous});
+  const auto behavior = spec.individual ? SplitBehavior::Isolated : SplitBehavior::Contiguous;
+  steps_.emplace_back(ByClass{unicode::kNumber, behavior, kDigitExceptions});
 }
 
 void PreTokenizer::add(const PunctuationSpec& spec) {
-  steps_.emplace_back(ByClass{kIsAsciiPunctuation, spec.behavior});
+  steps_.emplace_back(ByClass{unicode::kPunctuation, spec.behavior, kPunctuationExceptions});
 }
 
 void PreTokenizer::add(const WhitespaceSpec&) {
@@ -117,7 +138,7 @@ void PreTokenizer::add(const WhitespaceSpec&) {
 }
 
 void PreTokenizer::add(const WhitespaceSplitSpec&) {
-  steps_.emplace_back(ByClass{unicode::kSpace, SplitBehavior::Removed});
+  steps_.emplace_back(ByClass{unicode::kSpace, SplitBehavior::Removed, {}});
 }
 
 void PreTokenizer::add(const MetaspaceSpec& spec) {
@@ -189,9 +210,9 @@ void PreTokenizer::cut_characters(std::size_t step, std::string_view piece, bool
   const auto* by_character = std::get_if<ByCharacter>(&steps_[step]);
   const auto is_match = [&](std::size_t at, const utf8::CodePoint& c) {
     if (by_character != nullptr) return piece.substr(at, c.length) == by_character->character;
-    const bool ascii_symbol =
-        (by_class->bits & kIsAsciiPunctuation) != 0 && is_ascii_symbol(c.value);
-    return ascii_symbol || (unicode::class_table()[c.value] & by_class->bits) != 0;
+    const bool in_class = (unicode::class_table()[c.value] & by_class->bits) != 0;
+    if (c.value >= 0x80) return in_class != contains(by_class->exceptions, c.value);
+    return in_class || (by_class->bits == unicode::kPunctuation && is_ascii_symbol(c.value));
   };
   std::vector<Cut>& cuts = output.scratch.cuts[step];
   cuts.clear();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -11,6 +12,7 @@
 #include "formats/tokenizer_json.h"
 #include "text/bpe.h"
 #include "text/regex.h"
+#include "text/unicode.h"
 #include "text/word_scanner.h"
 
 namespace krasis::text {
@@ -51,6 +53,7 @@ class PreTokenizer {
   struct ByClass {  // single characters with any of the class bits
     std::uint8_t bits;
     SplitBehavior behavior;
+    std::span<const unicode::Range> exceptions;  // characters that are the other way round
   };
   struct ByCharacter {
     std::string character;
