@@ -70,6 +70,7 @@ using WeightedSumFn = void(const WeightedSum& job);
 
 TileProductFn tile_product_scalar;
 TileProductFn tile_product_avx2;
+TileProductFn tile_product_avxvnni;
 TileProductFn tile_product_avx512;
 TileProductFn tile_product_amx;
 TileActivationsFn tile_activations_scalar;
