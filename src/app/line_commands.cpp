@@ -33,7 +33,7 @@ int answer_lines(Answer&& answer) {
 }
 
 int run_tokenize(const std::string& model) {
-  const auto tokenizer = text::Tokenizer::load(find_model(model));
+  const auto tokenizer = text::Tokenizer::load(find_model(model, "tokenizer.json"));
   return answer_lines(
       [&](const std::string& line) { return text::tokenize_line(tokenizer, line); });
 }
@@ -46,7 +46,7 @@ struct RenderSource {
 RenderSource render_source(const std::string& model) {
   if (std::filesystem::is_regular_file(model) && !model.ends_with("config.json"))
     return {.name = model, .source = read_file(model)};
-  const auto folder = find_model(model);
+  const auto folder = find_model(model, "tokenizer_config.json");
   const TokenizerConfig config = read_tokenizer_config(folder);
   if (config.chat_templates.empty()) {
     throw Error(ErrorCode::NotFound, "chat template: " + folder.string() +

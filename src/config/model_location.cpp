@@ -12,9 +12,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool holds_model(const fs::path& folder) {
+bool holds(const fs::path& folder, const std::string& file) {
   std::error_code failed;
-  return fs::is_regular_file(folder / "config.json", failed);
+  return fs::is_regular_file(folder / file, failed);
 }
 
 std::string known_models() {
@@ -22,7 +22,7 @@ std::string known_models() {
   for (const fs::path& folder : {models_dir(), share_dir() / "models"}) {
     std::error_code failed;
     for (const auto& entry : fs::directory_iterator(folder, failed))
-      if (holds_model(entry.path())) names.insert(entry.path().filename().string());
+      if (holds(entry.path(), "config.json")) names.insert(entry.path().filename().string());
   }
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -31,23 +31,22 @@ std::string known_models() {
 
 }  // namespace
 
-fs::path find_model(const std::string& model) {
+fs::path find_model(const std::string& model, const std::string& needed) {
   if (model.empty())
     throw Error(ErrorCode::InvalidArgument, "model: no model is named; give a model folder");
   fs::path path = model;
   if (path.filename() == "config.json")
     path = path.parent_path().empty() ? "." : path.parent_path();
-  if (holds_model(path)) return path;
+  if (holds(path, needed)) return path;
   std::error_code failed;
   if (fs::is_directory(path, failed)) {
-    throw Error(ErrorCode::NotFound, "model: " + path.string() +
-                                         ": has no config.json; give a folder in the Hugging Face "
-                                         "format");
+    throw Error(ErrorCode::NotFound, "model: " + path.string() + ": has no " + needed +
+                                         "; give a folder in the Hugging Face format");
   }
   const bool is_name = model.find('/') == std::string::npos;
   if (is_name) {
     for (const fs::path& folder : {models_dir(), share_dir() / "models"})
-      if (!folder.empty() && holds_model(folder / model)) return folder / model;
+      if (!folder.empty() && holds(folder / model, needed)) return folder / model;
   }
   throw Error(ErrorCode::NotFound, "model: \"" + model + "\" is neither a folder nor a model in " +
                                        models_dir().string() +
