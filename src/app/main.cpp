@@ -14,6 +14,7 @@ namespace {
 
 const std::array kCommands = {
     Command{"run", "answer one prompt in the terminal", declare_run},
+    Command{"serve", "serve an OpenAI-compatible HTTP API", declare_serve},
     Command{"chat", "talk to a running server", declare_chat},
     Command{"demo", "answer a question with the model that comes with krasis, then chat",
             declare_demo},

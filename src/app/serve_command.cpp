@@ -1,0 +1,114 @@
+// krasis serve: an OpenAI-compatible HTTP API for one model.
+#include <atomic>
+#include <chrono>
+#include <fmt/format.h>
+#include <memory>
+#include <thread>
+
+#include "app/command.h"
+#include "app/local_backend.h"
+#include "app/model_options.h"
+#include "base/log.h"
+#include "server/server.h"
+
+namespace krasis {
+namespace {
+
+struct ServeOptions {
+  ModelOptions model;
+  ServerOptions server;
+  EngineOptions engine;
+  std::string name, log_level = "info";
+};
+
+log::Level level_named(const std::string& name) {
+  if (name == "debug") return log::Level::Debug;
+  if (name == "warning") return log::Level::Warning;
+  if (name == "error") return log::Level::Error;
+  return log::Level::Info;
+}
+
+// Everything that serving needs; members are destroyed in reverse order, the server's user first.
+struct Served {
+  LoadedModel loaded;
+  text::Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  Engine engine;
+
+  Served(LoadedModel model, const EngineOptions& options)
+      : loaded(std::move(model)),
+        tokenizer(text::Tokenizer::load(loaded.folder)),
+        engine(*loaded.model, options) {
+    if (!tokenizer.chat_templates().empty())
+      chat_template.emplace(chat_template_of(tokenizer, loaded.folder));
+  }
+};
+
+std::unique_ptr<Served> load(const ServeOptions& options, Server& server) {
+  LoadedModel loaded = load_model(
+      options.model, interrupt_flag(),
+      [&](std::uint64_t done, std::uint64_t total) { server.set_progress(done, total); });
+  return std::make_unique<Served>(std::move(loaded), options.engine);
+}
+
+int run_serve(const ServeOptions& options) {
+  log::set_level(level_named(options.log_level));
+  install_interrupt_handler();
+  std::unique_ptr<Served> served;
+  Server server(options.server);
+  log::info(fmt::format("serve: {} answers, loading the model", server.url()));
+  served = load(options, server);
+  const std::string name =
+      options.name.empty() ? served->loaded.folder.filename().string() : options.name;
+  ServedModel model = make_served_model(served->engine, served->tokenizer,
+                                        served->chat_template ? &*served->chat_template : nullptr,
+                                        served->loaded.description.spec, name);
+  model.defaults = sampling_defaults(served->loaded.folder);
+  server.set_ready(model);
+  log::info(fmt::format("serve: {} is ready at {}/v1, {} tokens of context, on {}", name,
+                        server.url(), served->engine.context_length(), served->loaded.ops->name()));
+  while (!interrupt_flag().raised()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  log::info("serve: stopping; a second Ctrl-C stops at once");
+  server.stop();
+  return kDone;
+}
+
+}  // namespace
+
+void declare_serve(CLI::App& command, std::function<int()>& run) {
+  auto options = std::make_shared<ServeOptions>();
+  declare_model_options(command, options->model);
+  command.add_option("--host", options->server.host, "address to listen on")->capture_default_str();
+  command.add_option("--port", options->server.port, "port; 0: any free one")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  command.add_option("--api-key", options->server.api_key, "key that clients must send")
+      ->envname("KRASIS_API_KEY");
+  command.add_option("--served-model-name", options->name,
+                     "name for clients; default: the folder's");
+  command
+      .add_option("--max-concurrent", options->engine.max_sequences,
+                  "requests computed at the same time; others wait")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      .add_option("--max-waiting", options->server.max_waiting,
+                  "requests that may wait; more are told 429")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      .add_option("--context-length", options->engine.context_length,
+                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
+      ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--prompt-chunk", options->engine.prompt_chunk,
+                  "prompt tokens computed between two steps of writing")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--log-level", options->log_level, "debug, info, warning or error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  run = [options] { return run_serve(*options); };
+}
+
+}  // namespace krasis
