@@ -160,6 +160,8 @@ Value get_attribute(Runtime& runtime, const Value& value, const TextPtr& name) {
 
 Value get_item(Runtime& runtime, const Value& value, const Value& key) {
   require_defined(runtime, value);
+  if (value.is_string()) runtime.step_over(value.bytes());
+  if (key.is_string()) runtime.step_over(key.bytes());
   Value found = find_item(runtime, value, key);
   if (found.is_missing() && key.is_string()) found = find_attribute(runtime, value, key.bytes());
   if (!found.is_missing()) return found;
@@ -188,6 +190,7 @@ Value get_path(Runtime& runtime, const Value& value, const Value& path) {
 
 Value get_slice(Runtime& runtime, const Value& value, const SliceBounds& bounds) {
   require_defined(runtime, value);
+  if (value.is_string()) runtime.step_over(value.bytes());
   if (value.is_string())
     return slice_text(runtime, value.text(), resolve_slice(runtime, bounds, value.text().length));
   if (value.is_sequence()) {

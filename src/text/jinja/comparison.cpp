@@ -120,6 +120,7 @@ bool truth(Runtime&, const Value& value) {
 
 bool equal(Runtime& runtime, const Value& a, const Value& b) {
   runtime.step();
+  if (a.is_string()) runtime.step_over(a.bytes());
   if (a.kind() != b.kind() || (!a.is_sequence() && !a.is(Kind::Dict) && !a.is(Kind::Object)))
     return equal_keys(a, b);
   const Runtime::Nested nested(runtime);
@@ -130,6 +131,7 @@ bool equal(Runtime& runtime, const Value& a, const Value& b) {
 
 bool less(Runtime& runtime, const Value& a, const Value& b) {
   runtime.step();
+  if (a.is_string()) runtime.step_over(a.bytes());
   return order(runtime, a, b) == -1;
 }
 
@@ -165,6 +167,8 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
       if (!item.is_string())
         runtime.fail(std::string("'in' a string needs a string, not a value of type ") +
                      type_name(item));
+      runtime.step_over(container.bytes());
+      runtime.step_over(item.bytes());
       return container.bytes().find(item.bytes()) != std::string_view::npos;
     case Kind::Dict:
       if (!hashable(item))

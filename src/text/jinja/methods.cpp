@@ -44,6 +44,7 @@ const NativeRow* look_up(const Table& table, std::string_view name) {
 NativeCall::NativeCall(Runtime& runtime, const NativeRow& row, const Value& self,
                        const Arguments& arguments)
     : runtime_(runtime), row_(row), self_(self), arguments_(arguments) {
+  if (self.is_string()) runtime.step_over(self.bytes());
   if (row.parameters != "*") bind();
 }
 

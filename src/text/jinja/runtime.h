@@ -40,6 +40,8 @@ class Runtime {
     steps_ += count;
     if (steps_ > limits_.steps) fail_steps();
   }
+  // Work that grows with the length of a string.
+  void step_over(std::string_view bytes) { step(bytes.size() / 64); }
   // To be called before `bytes` are allocated.
   void charge(std::size_t bytes) {
     created_ += bytes;

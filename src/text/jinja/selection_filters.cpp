@@ -26,8 +26,8 @@ class LazyItems : public Iterator {
       }
     }
     if (items_ == nullptr) return false;
+    const Runtime::Nested nested(runtime);  // the source may be such a generator itself
     while (items_->next(runtime, out)) {
-      const Runtime::Nested nested(runtime);
       runtime.step();
       if (take(runtime, out)) return true;
     }

@@ -10,10 +10,21 @@ namespace krasis::jinja {
 namespace {
 
 constexpr std::size_t kScanLimit = 12;  // up to here comparing hashes in a row beats a table
+// Tuples nest and share parts: an unlimited key could take forever to hash.
+constexpr int kMaxKeyParts = 64;
 constexpr const char* kWholeMessage = "";
 
 bool fits_int64(double d) {
   return std::floor(d) == d && d >= -0x1p63 && d < 0x1p63;
+}
+
+// Whether `value` can be a key of at most `parts` values, each of which is counted off.
+bool hashable_within(const Value& value, int& parts) {
+  if (value.is(Kind::List) || value.is(Kind::Dict) || --parts < 0) return false;
+  if (!value.is(Kind::Tuple)) return true;
+  const auto& items = value.items();
+  return std::all_of(items.begin(), items.end(),
+                     [&](const Value& item) { return hashable_within(item, parts); });
 }
 
 bool equal_numbers(const Value& a, const Value& b) {
@@ -60,10 +71,8 @@ bool Value::same_object(const Value& other) const {
 }
 
 bool hashable(const Value& value) {
-  if (value.is(Kind::List) || value.is(Kind::Dict)) return false;
-  if (!value.is(Kind::Tuple)) return true;
-  const auto& items = value.items();
-  return std::all_of(items.begin(), items.end(), hashable);
+  int parts = kMaxKeyParts;
+  return hashable_within(value, parts);
 }
 
 std::size_t hash_value(const Value& value) {

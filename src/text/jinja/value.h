@@ -125,6 +125,7 @@ class Dict {
   std::unordered_multimap<std::size_t, std::size_t> index_;
 };
 
+// Not lists, dicts, tuples that contain one, and tuples of more than 64 values in all.
 bool hashable(const Value& value);
 std::size_t hash_value(const Value& value);  // requires hashable
 // == of two hashable values, which cannot contain themselves.

@@ -81,6 +81,13 @@ TEST(ChatTemplate, StopsAtEveryLimit) {
   EXPECT_EQ(error_of("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
             "chat template: t.jinja:1: more than 1200 nested evaluations: a macro or a loop calls "
             "itself without end");
+  EXPECT_NE(error_of("{% set n = namespace(x=[1]) %}{% for i in range(9999) %}"
+                     "{% set n.x = n.x|map('string') %}{% endfor %}{{ n.x|list }}")
+                .find("nested evaluations"),
+            std::string::npos);
+  EXPECT_EQ(error_of("{% set n = namespace(x=(1,)) %}{% for i in range(9999) %}"
+                     "{% set n.x = (n.x, n.x) %}{% endfor %}{{ {n.x: 1} }}"),
+            "chat template: t.jinja:1: a value of type tuple cannot be a dict key");
   EXPECT_EQ(error_of("{{ range(100001) }}"),
             "chat template: t.jinja:1: range: more than 100000 numbers");
   EXPECT_EQ(error_of("{{ " + std::string(300, '(') + "1" + std::string(300, ')') + " }}"),
