@@ -29,6 +29,12 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {};
 };
 
+// GCC's tile intrinsics do not tell the compiler which memory they read (the configuration: its
+// first eight bytes only): without this, stores in front of them are moved behind or left out.
+inline void finish_stores() {
+  asm volatile("" ::: "memory");
+}
+
 // Tiles 0-3 are C, 4 and 5 A, 6 and 7 B. A group of 32 columns fills half of A and B.
 void configure(int group) {
   const int columns = group < kChunk ? group : kChunk;
@@ -39,6 +45,7 @@ void configure(int group) {
     config.row_bytes[tile] = static_cast<std::uint16_t>(is_a ? columns : 64);
     config.rows[tile] = static_cast<std::uint8_t>(is_b ? columns / 4 : 16);
   }
+  asm volatile("" : : "r"(&config) : "memory");
   _tile_loadconfig(&config);
 }
 
@@ -76,6 +83,7 @@ Panel make_panel(const TileProduct& job, std::int64_t first, std::int64_t count)
 // tokens][16 rows].
 void multiply(const std::int8_t* q, std::int64_t chunk_stride, bool pair,
               const std::uint8_t* weights, int group, std::int32_t* products) {
+  finish_stores();
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
