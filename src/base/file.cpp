@@ -13,6 +13,9 @@
 namespace krasis {
 namespace {
 
+// Without O_NONBLOCK a pipe of that name would be waited for.
+constexpr int kReadFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
+
 struct stat status_of(const FileDescriptor& fd, const std::filesystem::path& path) {
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) throw_file_error(path, "read its size");
@@ -24,7 +27,7 @@ struct stat status_of(const FileDescriptor& fd, const std::filesystem::path& pat
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor fd(::open(path.c_str(), kReadFlags));
   if (!fd.valid()) throw_file_error(path, "open");
   const auto size = static_cast<std::size_t>(status_of(fd, path).st_size);
   if (size > max_bytes) {
@@ -52,7 +55,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
-  const FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor fd(::open(path.c_str(), kReadFlags));
   if (!fd.valid()) throw_file_error(path, "open");
   const struct stat status = status_of(fd, path);
   size_ = static_cast<std::size_t>(status.st_size);

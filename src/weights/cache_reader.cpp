@@ -24,7 +24,8 @@ constexpr std::size_t kDirectAlignment = 4096;             // of address, offset
 }
 
 FileDescriptor open_for_reading(FileSystem& files, const std::filesystem::path& path, int flags) {
-  return FileDescriptor(files.open(path, O_RDONLY | flags, 0));
+  // Without O_NONBLOCK a pipe of that name would be waited for.
+  return FileDescriptor(files.open(path, O_RDONLY | O_NONBLOCK | flags, 0));
 }
 
 // Reads past the page cache as far as the file system goes along, the rest through it.

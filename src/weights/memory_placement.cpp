@@ -1,5 +1,6 @@
 #include "weights/memory_placement.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cinttypes>
@@ -15,16 +16,23 @@
 
 namespace krasis {
 
-MemoryPlacement interleave_memory(std::byte* data, std::size_t bytes) {
+std::vector<int> memory_nodes() {
+  std::vector<int> nodes;
+  for (const Core& core : read_topology().cores) nodes.push_back(core.node);
+  std::ranges::sort(nodes);
+  nodes.erase(std::ranges::unique(nodes).begin(), nodes.end());
+  return nodes;
+}
+
+MemoryPlacement interleave_memory(std::byte* data, std::size_t bytes, std::span<const int> nodes) {
   constexpr std::size_t kMaxNodes = 1024;  // of Linux
   constexpr std::size_t kWordBits = 8 * sizeof(unsigned long);
   MemoryPlacement placement;
-  const Topology topology = read_topology();
-  placement.nodes = topology.nodes();
-  if (placement.nodes <= 1 || bytes == 0) return placement;
+  placement.nodes = static_cast<int>(nodes.size());
+  if (bytes == 0) return placement;
   std::array<unsigned long, kMaxNodes / kWordBits> mask{};
-  for (const Core& core : topology.cores) {
-    const auto node = static_cast<std::size_t>(core.node);
+  for (const int number : nodes) {
+    const auto node = static_cast<std::size_t>(number);
     if (node < kMaxNodes) mask[node / kWordBits] |= 1UL << (node % kWordBits);
   }
   // The C library has no function for it; the kernel reads one bit less than it is told.

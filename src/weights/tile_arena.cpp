@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 
@@ -13,7 +14,8 @@ TileArena::TileArena(ExpertCachePlan plan) : plan_(std::move(plan)) {
   buffer_ = HostBuffer(bytes() + (bytes() == 0 ? 0 : kAlignment));
   const auto address = reinterpret_cast<std::uintptr_t>(buffer_.data());
   base_ = buffer_.data() + (kAlignment - address % kAlignment) % kAlignment;
-  placement_ = interleave_memory(buffer_.data(), buffer_.bytes());
+  const std::vector<int> nodes = memory_nodes();
+  if (nodes.size() > 1) placement_ = interleave_memory(buffer_.data(), buffer_.bytes(), nodes);
 }
 
 ExpertMatrices TileArena::layer(std::int64_t layer) const {

@@ -45,26 +45,41 @@ void fill_tiles(std::span<std::byte> tiles, const std::vector<std::byte>& block,
 
 // `is_padding(row)` rows get scale 0. Columns behind the matrix meet zero activations.
 template <class IsPadding>
-void fill_scales(const TileShape& shape, bf16* scales, float scale, const IsPadding& is_padding) {
+std::vector<bf16> scales_of(const TileShape& shape, const IsPadding& is_padding) {
+  const double levels = shape.type.bits == 4 ? 16 : 255;
+  const auto scale = static_cast<float>(kDeviation / std::sqrt((levels * levels - 1) / 12));
+  std::vector<bf16> scales(shape.scale_bytes() / sizeof(bf16));
   for (std::int64_t row = 0; row < shape.padded_rows; ++row) {
-    const bf16 value = is_padding(row) ? bf16{} : to_bf16(scale);
+    if (is_padding(row)) continue;
     for (std::int64_t group = 0; group < shape.groups(); ++group)
-      scales[tile_scale_index(shape, row, group)] = value;
+      scales[tile_scale_index(shape, row, group)] = to_bf16(scale);
   }
+  return scales;
 }
 
-void fill_expert(const ExpertLayout& layout, std::byte* out, const std::vector<std::byte>& block,
-                 std::uint64_t seed) {
-  const int bits = layout.w13.type.bits;
-  const double levels = bits == 4 ? 16 : 255;
-  const auto scale = static_cast<float>(kDeviation / std::sqrt((levels * levels - 1) / 12));
-  fill_tiles({out + layout.w13_tiles, layout.w13.tile_bytes()}, block, 2 * seed);
-  fill_tiles({out + layout.w2_tiles, layout.w2.tile_bytes()}, block, 2 * seed + 1);
-  fill_scales(layout.w13, reinterpret_cast<bf16*>(out + layout.w13_scales), scale,
-              [&](std::int64_t row) { return row / 16 * 8 + row % 8 >= layout.intermediate; });
-  fill_scales(layout.w2, reinterpret_cast<bf16*>(out + layout.w2_scales), scale,
-              [&](std::int64_t row) { return row >= layout.hidden; });
-}
+// Made-up experts of one layout: all have the same scales.
+class DummyExpert {
+ public:
+  DummyExpert(const ExpertLayout& layout, const std::vector<std::byte>& block)
+      : layout_(layout),
+        block_(block),
+        w13_scales_(scales_of(
+            layout.w13,
+            [&](std::int64_t row) { return row / 16 * 8 + row % 8 >= layout.intermediate; })),
+        w2_scales_(scales_of(layout.w2, [&](std::int64_t row) { return row >= layout.hidden; })) {}
+
+  void fill(std::byte* out, std::uint64_t seed) const {
+    fill_tiles({out + layout_.w13_tiles, layout_.w13.tile_bytes()}, block_, 2 * seed);
+    fill_tiles({out + layout_.w2_tiles, layout_.w2.tile_bytes()}, block_, 2 * seed + 1);
+    std::memcpy(out + layout_.w13_scales, w13_scales_.data(), layout_.w13.scale_bytes());
+    std::memcpy(out + layout_.w2_scales, w2_scales_.data(), layout_.w2.scale_bytes());
+  }
+
+ private:
+  const ExpertLayout& layout_;
+  const std::vector<std::byte>& block_;
+  std::vector<bf16> w13_scales_, w2_scales_;
+};
 
 }  // namespace
 
@@ -88,16 +103,19 @@ std::unique_ptr<TileArena> make_dummy_tile_experts(const ModelSpec& spec,
                                                    const TileOptions& options) {
   auto arena = std::make_unique<TileArena>(plan_expert_cache(spec, options.type));
   const std::vector<std::byte> block = random_block(options.type.bits);
+  std::vector<DummyExpert> layers;
+  for (const ExpertCachePlan::Layer& layer : arena->plan().layers)
+    layers.emplace_back(layer.layout, block);
   const std::vector<ExpertSlot> slots = expert_slots(arena->plan());
   ProgressSum progress(options.progress, arena->plan().arena_bytes);
-  for_each_in_parallel(
-      static_cast<std::int64_t>(slots.size()), options.threads, [&](std::int64_t index) {
-        check_cancelled(options);
-        const ExpertSlot& slot = slots[static_cast<std::size_t>(index)];
-        fill_expert(arena->plan().layers[slot.layer_index].layout, arena->expert(slot).data(),
-                    block, static_cast<std::uint64_t>(index));
-        progress.add(slot.bytes);
-      });
+  for_each_in_parallel(static_cast<std::int64_t>(slots.size()), options.threads,
+                       [&](std::int64_t index) {
+                         check_cancelled(options);
+                         const ExpertSlot& slot = slots[static_cast<std::size_t>(index)];
+                         layers[slot.layer_index].fill(arena->expert(slot).data(),
+                                                       static_cast<std::uint64_t>(index));
+                         progress.add(slot.bytes);
+                       });
   return arena;
 }
 

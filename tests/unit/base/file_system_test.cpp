@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -47,6 +48,13 @@ TEST(AtomicFile, NamesThePathItCannotWrite) {
     EXPECT_EQ(error.what(),
               "file: " + path.string() + ".tmp: cannot create: No such file or directory");
   }
+}
+
+TEST(File, DoesNotWaitForAPipe) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  EXPECT_THROW(read_file(folder / "pipe"), Error);
+  EXPECT_THROW(MappedFile(folder / "pipe"), Error);
 }
 
 TEST(ReadAt, SaysWhereAFileEnds) {

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <mutex>
+#include <sys/stat.h>
 #include <thread>
 
 #include "base/file_lock.h"
@@ -187,6 +188,9 @@ TEST(ExpertCache, NeverTouchesAForeignFile) {
                                  ": is not an expert cache; move it away, a cache has to be built "
                                  "there");
   EXPECT_EQ(read_file(fixture.file()), "somebody's thesis");
+  std::filesystem::remove(fixture.file());
+  ASSERT_EQ(::mkfifo(fixture.file().c_str(), 0600), 0);
+  EXPECT_NE(fixture.error().find("is not a regular file"), std::string::npos);
 }
 
 TEST(ExpertCache, GoesElsewhereWhenTheModelsFolderCannotBeWritten) {
