@@ -149,6 +149,7 @@ bool Engine::Impl::take_orders() {
 void Engine::Impl::step() {
   const Step& step = scheduler.plan();
   if (step.empty()) return;
+  publish();  // the step may take long
   try {
     runner->forward(step.batch,
                     {logits.as<float>(), static_cast<std::int64_t>(step.batch.logit_rows.size()),
