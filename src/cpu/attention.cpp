@@ -120,7 +120,7 @@ void AttentionRunner::list_units(const Attention& op) {
 
 void AttentionRunner::run(const Attention& op) {
   list_units(op);
-  const int workers = machine_.pool.size();
+  const std::int64_t workers = machine_.pool.size();
   scratch_.reserve(workers * (kScores + 2 * result_size(op)));
   std::int64_t chunks = 0;
   for (const Unit& unit : units_) chunks += unit.chunks;
@@ -216,9 +216,10 @@ void AttentionRunner::chunk(const Attention& op, const Unit& unit, std::int64_t 
 
   std::array<const float*, kUnitRows> queries{};
   std::array<float*, kUnitRows> out{};
-  for (std::int64_t r = 0; r < rows; ++r)
+  for (std::int64_t r = 0; r < rows; ++r) {
     queries[static_cast<std::size_t>(r)] =
         op.queries.row(row_of(op, segment, unit.kv_head, unit.first + first + r));
+  }
   const std::size_t bytes = bytes_of(element);
   const bool latent = kv.values == nullptr;
   const std::int64_t value_bytes = kv.value_dim * static_cast<std::int64_t>(bytes);

@@ -103,7 +103,7 @@ struct DeltaNetRunner::Part {
 };
 
 void DeltaNetRunner::delta_net(const DeltaNet& op) {
-  const int workers = machine_.pool.size();
+  const std::int64_t workers = machine_.pool.size();
   scratch_.reserve(workers * kDeltaTokens * (2 * op.key_dim + 2));
   const std::int64_t heads = static_cast<std::int64_t>(op.segments.size()) * op.value_heads;
   const std::int64_t columns = heads >= 2 * workers ? op.value_dim : kDeltaColumns;

@@ -77,8 +77,8 @@ void route_token(const Machine& machine, const Route& op, std::int64_t token, fl
   const float factor = scores_of(machine, op, token, scores.data());
   for (std::size_t e = 0; e < experts; ++e) {
     scores[e] *= factor;
-    const float choice = op.bias.empty() ? scores[e] : scores[e] + op.bias[e];
-    choices[e] = std::isnan(choice) ? kNever : choice;
+    choices[e] = op.bias.empty() ? scores[e] : scores[e] + op.bias[e];
+    if (std::isnan(choices[e])) choices[e] = kNever;
   }
   if (routing.top_groups < routing.groups) keep_best_groups(routing, choices, memory + 2 * experts);
 

@@ -23,6 +23,7 @@ struct Avx2 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }
   static __m128i first_words(const std::uint16_t* words, int lanes) {
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): see vector_kernels.h
     alignas(16) std::uint16_t copy[kWidth] = {};
     for (int i = 0; i < lanes; ++i) copy[i] = words[i];
     return _mm_load_si128(reinterpret_cast<const __m128i*>(copy));
@@ -99,6 +100,7 @@ struct Avx2 {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to), packed);
       return;
     }
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): see vector_kernels.h
     alignas(16) std::uint16_t copy[kWidth];
     _mm_store_si128(reinterpret_cast<__m128i*>(copy), packed);
     for (int i = 0; i < lanes; ++i) to[i] = copy[i];

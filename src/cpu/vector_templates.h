@@ -11,6 +11,8 @@
 
 #include "cpu/vector_kernels.h"
 
+// NOLINTBEGIN(modernize-avoid-c-arrays): std::array's functions would be emitted for one
+// instruction set, see vector_kernels.h.
 namespace krasis::cpu {
 
 struct BrainBits {
@@ -484,3 +486,4 @@ constexpr VectorKernels vector_kernels(const char* name) {
 }
 
 }  // namespace krasis::cpu
+// NOLINTEND(modernize-avoid-c-arrays)
