@@ -1,0 +1,140 @@
+"""The commands as a user types them: answers, exit codes, one sentence for every error.
+Usage: commands_test.py PROGRAM MODELS_DIR"""
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, MODELS = sys.argv[1], pathlib.Path(sys.argv[2])
+
+
+class Commands(unittest.TestCase):
+    def setUp(self):
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="krasis-e2e-"))
+        self.model = self.home / "models" / "small"
+        shutil.copytree(MODELS / "demo", self.model, ignore=shutil.ignore_patterns(".krasis_cache"))
+
+    def tearDown(self):
+        shutil.rmtree(self.home)
+
+    def run_program(self, *words, text=""):
+        environment = dict(os.environ, KRASIS_HOME=str(self.home))
+        return subprocess.run([PROGRAM, *map(str, words)], input=text, env=environment,
+                              capture_output=True, text=True, timeout=300)
+
+    def check_refused(self, code, hint, *words, text=""):
+        result = self.run_program(*words, text=text)
+        self.assertEqual(result.returncode, code, result.stderr)
+        errors = [line for line in result.stderr.splitlines() if line.startswith("krasis: ")]
+        self.assertEqual(len(errors), 1, result.stderr)
+        self.assertIn(hint, errors[0])
+
+    def test_demo_answers(self):
+        result = self.run_program("demo")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("tower", result.stdout)
+
+    def test_run_reads_the_prompt_from_standard_input(self):
+        for model in ("small", MODELS / "demo-next"):
+            result = self.run_program("run", model, "--temperature", 0, text="What is a castle?")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("mansion", result.stdout)
+        shutil.rmtree(MODELS / "demo-next" / ".krasis_cache", ignore_errors=True)
+
+    def test_quantize_builds_once(self):
+        self.assertIn("built", self.run_program("quantize", "small").stdout)
+        self.assertIn("was there already", self.run_program("quantize", "small").stdout)
+        cache = self.model / ".krasis_cache" / "experts_int4_g128.krt"
+        self.assertTrue(cache.exists())
+        os.utime(self.model / "model-00001-of-00003.safetensors")
+        self.assertIn("built", self.run_program("quantize", "small").stdout)
+
+    def test_a_damaged_cache_is_built_again_and_a_foreign_file_refused(self):
+        self.run_program("quantize", "small")
+        cache = self.model / ".krasis_cache" / "experts_int4_g128.krt"
+        right = self.run_program("run", "small", "-p", "What is bread?", "--temperature", 0).stdout
+        data = bytearray(cache.read_bytes())
+        data[len(data) // 2] ^= 0x55
+        cache.write_bytes(data)
+        again = self.run_program("run", "small", "-p", "What is bread?", "--temperature", 0)
+        self.assertEqual((again.returncode, again.stdout), (0, right))
+        cache.write_bytes(b"something else entirely" * 1000)
+        self.check_refused(1, "experts_int4_g128.krt", "run", "small", "-p", "hi")
+
+    def test_a_truncated_checkpoint_is_refused_by_name(self):
+        shard = self.model / "model-00002-of-00003.safetensors"
+        shard.write_bytes(shard.read_bytes()[:-1000])
+        self.check_refused(1, shard.name, "run", "small", "-p", "hi")
+        shard.unlink()
+        self.check_refused(2, shard.name, "run", "small", "-p", "hi")
+
+    def test_a_corrupted_tokenizer_is_refused_by_name(self):
+        tokenizer = self.model / "tokenizer.json"
+        tokenizer.write_text(tokenizer.read_text()[:5000])
+        self.check_refused(1, "tokenizer.json", "run", "small", "-p", "hi")
+
+    def test_an_unknown_architecture_is_refused_by_name(self):
+        config = json.loads((self.model / "config.json").read_text())
+        config["model_type"] = "mamba_9"
+        (self.model / "config.json").write_text(json.dumps(config))
+        self.check_refused(2, "mamba_9", "run", "small", "-p", "hi")
+
+    def test_wrong_command_lines(self):
+        self.check_refused(2, "--help", "nonsense")
+        self.check_refused(2, "--help", "run", "small", "--no-such-flag")
+        self.check_refused(2, "no-such-model", "run", "no-such-model", "-p", "hi")
+        self.check_refused(2, "prompt is empty", "run", "small")
+        self.check_refused(2, "--load-format dummy", "run", "small", "-p", "hi", "--layers", 2)
+        self.check_refused(2, "no server runs", "chat", text="hi\n") if not self.any_server() else None
+
+    def any_server(self):
+        ports = (8012, 8013, 8014, 8015, 8000, 8080)
+        listening = pathlib.Path("/proc/net/tcp").read_text()
+        return any(f":{port:04X} 00000000" in listening for port in ports)
+
+    def test_tokenize_and_render_go_on_after_a_bad_line(self):
+        lines = '{"text": "Hello"}\nnonsense\n{"text": "a\\u00e9"}\n'
+        out = [json.loads(line) for line in self.run_program("tokenize", "small", text=lines).stdout.splitlines()]
+        self.assertEqual([out[0]["decoded"], out[2]["decoded"]], ["Hello", "a\u00e9"])
+        self.assertIn("error", out[1])
+        lines = '{"messages": [{"role": "user", "content": "x"}], "kwargs": {"add_generation_prompt": true}}\n{}\n'
+        out = [json.loads(line) for line in self.run_program("render", "small", text=lines).stdout.splitlines()]
+        self.assertEqual(out[0]["rendered"], "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n")
+        self.assertIn("error", out[1])
+
+    def test_trace_writes_the_tensors(self):
+        ids, out = self.home / "ids.txt", self.home / "out.safetensors"
+        ids.write_text("1 2 3\n4")
+        self.assertEqual(self.run_program("trace", "small", "--ids", ids, "--out", out).returncode, 0)
+        data = out.read_bytes()
+        header = json.loads(data[8:8 + struct.unpack("<Q", data[:8])[0]])
+        self.assertEqual(header["logits"]["shape"], [4, 8192])
+        self.assertEqual(header["hidden.7"]["shape"], [4, 256])
+        self.assertEqual(header["router_logits.0"]["shape"], [4, 16])
+        ids.write_text("1 2 x")
+        self.check_refused(2, "x", "trace", "small", "--ids", ids, "--out", out)
+        ids.write_text("99999")
+        self.check_refused(2, "99999", "trace", "small", "--ids", ids, "--out", out)
+
+    def test_bench_and_perplexity_report_json(self):
+        result = self.run_program("bench", self.model, "--load-format", "dummy", "--layers", 2, "--prompt-tokens",
+                                  "64", "--generate", 8, "--repeat", 1, "--json")
+        report = json.loads(result.stdout.splitlines()[-1])
+        self.assertEqual(report["layers"], 2)
+        self.assertGreater(report["decode"]["tokens_per_second"]["median"], 0)
+        text = self.home / "text.txt"
+        text.write_text((MODELS / "demo" / "heldout.txt").read_text()[:6000])
+        results = {}
+        for path in ("prefill", "decode"):
+            out = self.run_program("perplexity", "small", text, "--path", path, "--json")
+            results[path] = json.loads(out.stdout.splitlines()[-1])
+        self.assertLess(abs(results["prefill"]["perplexity"] / results["decode"]["perplexity"] - 1), 1e-3)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
