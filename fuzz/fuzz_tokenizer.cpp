@@ -1,6 +1,6 @@
 // links: text formats base
-// Any bytes as a tokenizer.json, followed (after a NUL byte) by a text: loading, encoding and decoding
-// return or throw Error. What is encoded streams to the text that decode() gives.
+// Any bytes as a tokenizer.json, followed (after a NUL byte) by a text: loading, encoding and
+// decoding return or throw Error. What is encoded streams to the text that decode() gives.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -9,7 +9,7 @@ import sys
 MAX_LINES = 600
 MODEL_NAMES = re.compile(r"qwen|deepseek|kimi|glm|llama|mixtral", re.IGNORECASE)
 FEATURE_MACRO = re.compile(r"^\s*#\s*(if|ifdef|ifndef|elif|define)\b")
-PRINTING = re.compile(r"\b(printf|puts|std::cout|std::cerr|fmt::print)\b")
+PRINTING = re.compile(r"\b(f?printf|f?puts|fmt::print)\s*\(|\bstd::(cout|cerr)\b")
 MAY_PRINT = {"app", "chat", "launcher"}
 
 

@@ -1,5 +1,5 @@
-// Latent attention in its absorbed form (DeepSeek-V2, https://arxiv.org/abs/2405.04434, section
-// 2.1): with kv_up of a head cut into W_UK [nope, latent] and W_UV [value, latent],
+// Latent attention in its absorbed form (https://arxiv.org/abs/2405.04434, section 2.1): with kv_up
+// of a head cut into W_UK [nope, latent] and W_UV [value, latent],
 //   score = q_nope . (W_UK c) + q_rope . k_rope = [W_UK^T q_nope | q_rope] . [c | k_rope]
 //   output = W_UV (sum of attention * c)
 // so the cache holds one row [c | k_rope] a token, shared by all heads.
