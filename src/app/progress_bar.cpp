@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -12,6 +13,13 @@ namespace {
 constexpr double kSilentSeconds = 0.5;
 constexpr double kRedrawSeconds = 0.1;
 constexpr int kBarWidth = 30;
+
+// A line that is wider than the terminal would be redrawn below itself.
+std::size_t terminal_columns() {
+  winsize size{};
+  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return known ? size.ws_col : 80;
+}
 
 }  // namespace
 
@@ -56,10 +64,14 @@ void ProgressBar::draw(std::uint64_t done, std::uint64_t total, double seconds) 
   }
   const auto full = static_cast<std::size_t>(share * kBarWidth);
   const std::string bar = std::string(full, '#') + std::string(kBarWidth - full, '.');
-  const std::string line = terminal_
-                               ? fmt::format("\r\033[K{} [{}] {:3.0f} %  {}  {:.0f} s left", title_,
-                                             bar, 100 * share, amount, left)
-                               : fmt::format("{}: {:.0f} %, {}\n", title_, 100 * share, amount);
+  std::string line;
+  if (terminal_) {
+    const std::string text =
+        fmt::format("{} [{}] {:3.0f} %  {}  {:.0f} s left", title_, bar, 100 * share, amount, left);
+    line = "\r\033[K" + text.substr(0, terminal_columns() - 1);
+  } else {
+    line = fmt::format("{}: {:.0f} %, {}\n", title_, 100 * share, amount);
+  }
   std::fwrite(line.data(), 1, line.size(), stderr);
   drawn_ = true;
 }
