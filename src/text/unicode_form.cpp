@@ -90,7 +90,7 @@ std::size_t find_active(std::string_view text, std::size_t at, const std::uint8_
   while (at < text.size()) {
     const utf8::CodePoint c = utf8::decode(text.data() + at);
     if (table[c.value] == kActive) return at;
-    before = table[c.value] == kInert ? at + c.length : at;
+    before = table[c.value] == kPassive ? at : at + c.length;
     at += c.length;
   }
   return at;
