@@ -10,7 +10,7 @@ boost() { if apt-cache show libboost1.81-dev >/dev/null 2>&1; then echo libboost
 
 build_packages() {
   echo g++ cmake ninja-build pkg-config python3 libgtest-dev libbenchmark-dev "$(boost)" nlohmann-json3-dev \
-    libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev zlib1g-dev libedit-dev python3-venv
+    libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev libxxhash-dev libedit-dev python3-venv
 }
 check_packages() { echo clang clang-format-14 clang-tidy-14 libclang-rt-14-dev ccache; }
 
