@@ -48,8 +48,11 @@ enum class Role : std::uint8_t {
   DeltaOutput,
   // feed-forward
   Gate,
+  GateBias,
   Up,
+  UpBias,
   Down,
+  DownBias,
   Router,
   RouterBias,
   ExpertGate,

@@ -16,10 +16,12 @@ const char* experts_key(const ConfigReader& config) {
 
 }  // namespace
 
-DenseFfn read_dense_ffn(const ConfigReader& config) {
-  if (config.flag("mlp_bias", false))
-    throw config.unsupported("mlp_bias", "feed-forward layers with biases are not run");
-  return {.intermediate = config.integer("intermediate_size", {1, kMaxWidth})};
+DenseFfn read_dense_ffn(const ConfigReader& config, FfnBias bias) {
+  const DenseFfn ffn = {.intermediate = config.integer("intermediate_size", {1, kMaxWidth}),
+                        .bias = config.flag("mlp_bias", false)};
+  if (ffn.bias && bias == FfnBias::Unknown)
+    throw config.unsupported("mlp_bias", "this architecture has no biases there");
+  return ffn;
 }
 
 SparseFfn read_experts(const ConfigReader& config) {
@@ -33,7 +35,7 @@ SparseFfn read_experts(const ConfigReader& config) {
   }
   ffn.intermediate = config.integer("moe_intermediate_size", {1, kMaxWidth});
   if (config.flag("mlp_bias", false))
-    throw config.unsupported("mlp_bias", "feed-forward layers with biases are not run");
+    throw config.unsupported("mlp_bias", "experts have no biases");
   return ffn;
 }
 

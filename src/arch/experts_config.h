@@ -6,8 +6,10 @@
 
 namespace krasis {
 
-// intermediate_size, for a layer without routing. Throws Error(Unsupported) where mlp_bias is on.
-DenseFfn read_dense_ffn(const ConfigReader& config);
+// intermediate_size, for a layer without routing. Throws Error(Unsupported) where mlp_bias is on,
+// unless the architecture knows biases there.
+enum class FfnBias : std::uint8_t { Unknown, Known };
+DenseFfn read_dense_ffn(const ConfigReader& config, FfnBias bias = FfnBias::Unknown);
 
 // Experts (n_routed_experts, num_experts or num_local_experts), num_experts_per_tok and
 // moe_intermediate_size; softmax over all experts.

@@ -15,13 +15,13 @@ ModelSpec parse(const nlohmann::json& json) {
   refuse_sliding_window(config, spec);
   const auto attention = read_grouped_query_attention(config, spec, {});
   spec.layers.assign(static_cast<std::size_t>(read_layer_count(config)),
-                     {attention, read_dense_ffn(config)});
+                     {attention, read_dense_ffn(config, FfnBias::Known)});
   validate(spec);
   return spec;
 }
 
 constexpr std::array<std::string_view, 1> kTypes = {"llama"};
-constexpr auto kTensors = join(kModelNames, kGroupedQueryNames, kDenseNames);
+constexpr auto kTensors = join(kModelNames, kGroupedQueryNames, kDenseNames, kDenseBiasNames);
 
 }  // namespace
 

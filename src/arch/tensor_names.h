@@ -60,6 +60,12 @@ inline constexpr std::array kDenseNames = {
     TensorRule{Role::Down, "model.layers.{L}.mlp.down_proj.weight"},
 };
 
+inline constexpr std::array kDenseBiasNames = {
+    TensorRule{Role::GateBias, "model.layers.{L}.mlp.gate_proj.bias"},
+    TensorRule{Role::UpBias,   "model.layers.{L}.mlp.up_proj.bias"},
+    TensorRule{Role::DownBias, "model.layers.{L}.mlp.down_proj.bias"},
+};
+
 inline constexpr std::array kExpertNames = {
     TensorRule{Role::Router,     "model.layers.{L}.mlp.gate.weight"},
     TensorRule{Role::ExpertGate, "model.layers.{L}.mlp.experts.{E}.gate_proj.weight"},

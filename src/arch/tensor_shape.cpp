@@ -95,8 +95,13 @@ MaybeShape shape_in(const DenseFfn& ffn, Role role, std::int64_t hidden) {
     case Role::Gate:
     case Role::Up:
       return Shape{ffn.intermediate, hidden};
+    case Role::GateBias:
+    case Role::UpBias:
+      return shape_if(ffn.bias, {ffn.intermediate});
     case Role::Down:
       return Shape{hidden, ffn.intermediate};
+    case Role::DownBias:
+      return shape_if(ffn.bias, {hidden});
     default:
       return std::nullopt;
   }

@@ -17,9 +17,9 @@ void check_segment(const Batch& batch, std::size_t number, const StateSize& size
   if (segment.slot < 0 || segment.slot >= size.slots)
     fail(fmt::format("segment {} has slot {} of {}", number, segment.slot, size.slots));
   const std::int64_t room = static_cast<std::int64_t>(segment.pages.size()) * size.page_tokens;
-  if (segment.past + segment.rows > room) {
-    fail(fmt::format("segment {} holds {} tokens, its pages {}", number,
-                     segment.past + segment.rows, room));
+  if (segment.past > room - segment.rows) {
+    fail(fmt::format("segment {} holds {} + {} tokens, its pages {}", number, segment.past,
+                     segment.rows, room));
   }
   for (std::int64_t row = 0; row < segment.rows; ++row) {
     const std::int32_t position =

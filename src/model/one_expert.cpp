@@ -21,10 +21,9 @@ WeightRows rows_of(const TensorView& view) {
 
 }  // namespace
 
-OneExpert::OneExpert(const Roles& roles, std::int64_t layer, DenseFormat format, Loader& loader) {
-  const TensorView gate = loader.tensor(roles.gate, layer);
-  const TensorView up = loader.tensor(roles.up, layer);
-  const TensorView down = loader.tensor(roles.down, layer);
+OneExpert::OneExpert(const Weights& weights, std::int64_t layer, DenseFormat format,
+                     Loader& loader) {
+  const auto& [gate, up, down] = weights;
   if (up.dtype() != gate.dtype() || down.dtype() != gate.dtype()) {
     throw Error(
         ErrorCode::Unsupported,
@@ -36,20 +35,20 @@ OneExpert::OneExpert(const Roles& roles, std::int64_t layer, DenseFormat format,
   matrices_.hidden = gate.shape()[1];
   matrices_.intermediate = gate.shape()[0];
   if (format == DenseFormat::Int8)
-    quantize(gate, up, down);
+    quantize(weights);
   else
-    keep(gate, up, down);
+    keep(weights);
   loader.count(tiles_.bytes());
 }
 
-void OneExpert::keep(const TensorView& gate, const TensorView& up, const TensorView& down) {
-  plain_ = {Matrix::of(gate), Matrix::of(up), Matrix::of(down)};
+void OneExpert::keep(const Weights& weights) {
+  plain_ = {Matrix::of(weights.gate), Matrix::of(weights.up), Matrix::of(weights.down)};
   matrices_.gate = &plain_[0];
   matrices_.up = &plain_[1];
   matrices_.down = &plain_[2];
 }
 
-void OneExpert::quantize(const TensorView& gate, const TensorView& up, const TensorView& down) {
+void OneExpert::quantize(const Weights& weights) {
   const ExpertLayout layout(kTiles, matrices_.hidden, matrices_.intermediate);
   tiles_ = HostBuffer(layout.expert_bytes);
   std::byte* const base = tiles_.data();
@@ -57,10 +56,10 @@ void OneExpert::quantize(const TensorView& gate, const TensorView& up, const Ten
   const TileTarget w13 = {layout.w13, base + layout.w13_tiles, scales(layout.w13_scales)};
   const TileTarget w2 = {layout.w2, base + layout.w2_tiles, scales(layout.w2_scales)};
   for_each_in_parallel(layout.w13.strips(), 0, [&](std::int64_t strip) {
-    quantize_w13_strips(rows_of(gate), rows_of(up), w13, strip, strip + 1);
+    quantize_w13_strips(rows_of(weights.gate), rows_of(weights.up), w13, strip, strip + 1);
   });
   for_each_in_parallel(layout.w2.strips(), 0, [&](std::int64_t strip) {
-    quantize_strips(rows_of(down), w2, strip, strip + 1);
+    quantize_strips(rows_of(weights.down), w2, strip, strip + 1);
   });
   matrices_.tiled = {.base = base,
                      .expert_bytes = layout.expert_bytes,

@@ -9,19 +9,20 @@ namespace krasis {
 
 class OneExpert {
  public:
-  // Three matrices [intermediate, hidden], [intermediate, hidden], [hidden, intermediate].
-  struct Roles {
-    Role gate, up, down;
+  struct Weights {
+    TensorView gate, up;  // [intermediate, hidden]
+    TensorView down;      // [hidden, intermediate]
   };
-  OneExpert(const Roles& roles, std::int64_t layer, DenseFormat format, Loader& loader);
+  // The weights are read again by run() unless the format is Int8. `layer` is for messages.
+  OneExpert(const Weights& weights, std::int64_t layer, DenseFormat format, Loader& loader);
   OneExpert(const OneExpert&) = delete;  // matrices_ points into plain_
   OneExpert& operator=(const OneExpert&) = delete;
 
   void run(const Step& step, Rows x, MutableRows out) const;
 
  private:
-  void keep(const TensorView& gate, const TensorView& up, const TensorView& down);
-  void quantize(const TensorView& gate, const TensorView& up, const TensorView& down);
+  void keep(const Weights& weights);
+  void quantize(const Weights& weights);
 
   std::array<Matrix, 3> plain_;  // gate, up, down; or unused
   HostBuffer tiles_;             // or empty

@@ -14,8 +14,10 @@ class SparseFfnLayer final : public LayerPart {
     router_ = loader.matrix(Role::Router, layer, DenseFormat::AsStored);
     router_bias_ = loader.vector_if(Role::RouterBias, layer);
     if (spec.shared_intermediate == 0) return;
-    shared_.emplace(OneExpert::Roles{Role::SharedGate, Role::SharedUp, Role::SharedDown}, layer,
-                    loader.formats().shared_expert, loader);
+    shared_.emplace(OneExpert::Weights{loader.tensor(Role::SharedGate, layer),
+                                       loader.tensor(Role::SharedUp, layer),
+                                       loader.tensor(Role::SharedDown, layer)},
+                    layer, loader.formats().shared_expert, loader);
     if (spec.shared_gate)
       shared_gate_ = loader.matrix(Role::SharedExpertGate, layer, DenseFormat::AsStored);
   }

@@ -30,7 +30,7 @@ namespace krasis {
 namespace {
 
 TEST(AllocationFaults, EndWithAnExceptionAndLeaveNoHalfCache) {
-  const test::SmallModel model;
+  const test::SmallModel model(test::memory_folder());
   const std::filesystem::path folder = model.path() / ".krasis_cache";
   TileOptions options;
   options.type = {4, 128};

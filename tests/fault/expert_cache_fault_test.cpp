@@ -21,7 +21,7 @@ constexpr int kMaxCalls = 1000;  // a build and a read of the small model take a
 
 class CacheFaults : public testing::Test {
  protected:
-  CacheFaults() : source_(model_.open()) {
+  CacheFaults() : model_(test::memory_folder()), source_(model_.open()) {
     options_.type = {4, 128};
     options_.threads = 1;
     expected_ = make_tile_experts(model_.description(), *source_, options_);

@@ -16,13 +16,14 @@ using test::relative_error;
 // 1e-6; a wrong formula differs by far more than 1e-4.
 constexpr double kTolerance = 1e-4;
 
-class GoldenModel : public testing::TestWithParam<std::string> {
+class GoldenModel : public testing::TestWithParam<test::Case> {
  protected:
   void SetUp() override {
     KRASIS_NEEDS_REFERENCE();
-    ops_ = make_reference_ops();
-    loaded_ = std::make_unique<LoadedModel>(test::reference_model_dir(GetParam()), *ops_);
-    golden_ = std::make_unique<Golden>(GetParam());
+    backend_ = std::make_unique<test::Backend>(GetParam().backend);
+    loaded_ =
+        std::make_unique<LoadedModel>(test::reference_model_dir(GetParam().model), backend_->ops());
+    golden_ = std::make_unique<Golden>(GetParam().model);
   }
 
   std::vector<std::set<std::int32_t>> choices(const SparseFfn& ffn, std::int64_t layer,
@@ -37,7 +38,7 @@ class GoldenModel : public testing::TestWithParam<std::string> {
       const auto values = loaded_->source->require(name, {ffn.routing.experts}).as<float>();
       bias.assign(values.begin(), values.end());
     }
-    ops_->route(
+    backend_->ops().route(
         {.logits = Rows(logits.data(), static_cast<std::int64_t>(tokens), ffn.routing.experts),
          .bias = bias,
          .routing = ffn.routing,
@@ -48,7 +49,7 @@ class GoldenModel : public testing::TestWithParam<std::string> {
     return chosen;
   }
 
-  std::unique_ptr<Ops> ops_;
+  std::unique_ptr<test::Backend> backend_;
   std::unique_ptr<LoadedModel> loaded_;
   std::unique_ptr<Golden> golden_;
 };
@@ -91,7 +92,7 @@ TEST_P(GoldenModel, ContinuesGreedilyWithTheSameTokens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(, GoldenModel, testing::ValuesIn(test::reference_models()),
+INSTANTIATE_TEST_SUITE_P(, GoldenModel, testing::ValuesIn(test::all_cases()),
                          [](const auto& model) { return test::test_name(model.param); });
 
 }  // namespace

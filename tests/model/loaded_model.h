@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/cpu_ops.h"
 #include "formats/safetensors.h"
 #include "model/model.h"
 #include "support/reference_data.h"
@@ -27,8 +28,41 @@ inline const std::vector<std::string>& reference_models() {
   return names;
 }
 
+// The operations that a model is run with.
+class Backend {
+ public:
+  explicit Backend(const std::string& name) {
+    if (name == "reference") {
+      ops_ = make_reference_ops();
+    } else {
+      pool_ = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = 2, .pin = false});
+      ops_ = cpu::make_cpu_ops(*pool_);
+    }
+  }
+  Ops& ops() { return *ops_; }
+
+ private:
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Ops> ops_;
+};
+
+// A reference model and the operations it is run with.
+struct Case {
+  std::string model, backend;
+};
+inline std::vector<Case> all_cases() {
+  std::vector<Case> cases;
+  for (const char* backend : {"reference", "cpu"})
+    for (const std::string& model : reference_models()) cases.push_back({model, backend});
+  return cases;
+}
+inline void PrintTo(const Case& one, std::ostream* out) {
+  *out << one.model << " " << one.backend;
+}
+
 // gtest names may hold letters, digits and underscores only.
-inline std::string test_name(std::string name) {
+inline std::string test_name(const Case& one) {
+  std::string name = one.backend + "_" + one.model;
   std::ranges::replace_if(
       name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; }, '_');
   return name;
@@ -39,7 +73,6 @@ struct LoadedModel {
       : description(read_model_description(dir)),
         source(open_checkpoint(dir)),
         experts(make_plain_experts(description, *source)),
-        ops(backend),
         model(description, *source, experts.get(), formats, backend) {}
 
   const ModelSpec& spec() const { return description.spec; }
@@ -47,7 +80,6 @@ struct LoadedModel {
   ModelDescription description;
   std::unique_ptr<TensorSource> source;
   std::unique_ptr<ExpertStore> experts;
-  Ops& ops;
   Model model;
 };
 

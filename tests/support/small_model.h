@@ -20,7 +20,8 @@ class SmallModel {
  public:
   static constexpr std::int64_t kHidden = 72, kIntermediate = 40, kExperts = 3;
 
-  SmallModel() {
+  explicit SmallModel(const std::filesystem::path& parent = std::filesystem::temp_directory_path())
+      : folder_(parent) {
     static const std::vector<TensorRule> rules = {
         {Role::ExpertGate, "layers.{L}.experts.{E}.gate.weight"},
         {Role::ExpertUp, "layers.{L}.experts.{E}.up.weight"},

@@ -78,6 +78,7 @@ TEST(ConfigVariants, BiasesAndNormsFollowTheirKeys) {
   EXPECT_FALSE(grouped(parse(with(glm47(), "use_qk_norm", false))).qk_norm);
   EXPECT_FALSE(grouped(parse(without(glm47(), {"use_qk_norm"}))).qk_norm);
   EXPECT_TRUE(latent(parse(with(deepseek_v3(), "attention_bias", true))).bias);
+  EXPECT_TRUE(std::get<DenseFfn>(parse(with(llama31_8b(), "mlp_bias", true)).layers[0].ffn).bias);
 }
 
 TEST(ConfigVariants, RoutingFollowsItsKeys) {

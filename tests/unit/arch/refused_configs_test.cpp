@@ -109,6 +109,8 @@ TEST(RefusedConfigs, WhatIsNotRunIsRefusedByName) {
   EXPECT_EQ(refusal(llama31_8b(), "partial_rotary_factor", 0.5).text,
             "config.json: \"partial_rotary_factor\" is 0.5, but this architecture rotates whole "
             "heads: it must be 1");
+  EXPECT_EQ(refusal(qwen3_8b(), "mlp_bias", true).text,
+            "config.json: \"mlp_bias\" is true, but this architecture has no biases there");
   EXPECT_EQ(refusal(deepseek_v3(), "scoring_func", "softmax").code, ErrorCode::Unsupported);
   EXPECT_EQ(refusal(deepseek_v2(), "topk_method", "noaux_tc").code, ErrorCode::Unsupported);
   EXPECT_EQ(refusal(deepseek_v2(), "norm_topk_prob", true).code, ErrorCode::Unsupported);

@@ -104,6 +104,17 @@ TEST(Scheduler, TheYoungestMakesRoomAndComesBack) {
   EXPECT_EQ(again.batch.segments[0].past, 0);  // computed again from its first token
 }
 
+TEST(Scheduler, WhoGaveWayComesBeforeWhoWaits) {
+  EngineLimits limits = tight_limits();
+  limits.max_sequences = 2;
+  Scheduler scheduler(limits);
+  for (std::uint64_t id = 1; id <= 3; ++id) scheduler.enqueue(sequence(id, 4));
+  for (int i = 0; i < 7; ++i) run_step(scheduler);
+  EXPECT_EQ(scheduler.waiting(), 2);
+  scheduler.remove(1);
+  EXPECT_EQ(ids_of(scheduler.plan().sequences).front(), 2U);
+}
+
 TEST(Scheduler, GivesEverythingBack) {
   Scheduler scheduler(tight_limits());
   for (std::uint64_t id = 1; id <= 6; ++id) scheduler.enqueue(sequence(id, 3));

@@ -108,6 +108,14 @@ TEST(CheckCopy, TellsColumnsOfTheSameRowsApart) {
             "copy: x [3, 8], out [3, 4] do not fit together");
 }
 
+TEST(CheckCopy, SeesTheLastColumnReachIntoTheNextRow) {
+  std::vector<float> memory(40);
+  const Rows x(memory.data(), 3, 4, 8);
+  EXPECT_EQ(complaint(Copy{.x = x, .out = MutableRows(memory.data() + 4, 3, 4, 8)}), "");
+  EXPECT_EQ(complaint(Copy{.x = x, .out = MutableRows(memory.data() + 5, 3, 4, 8)}),
+            "copy: out overlaps x");
+}
+
 TEST(CheckCopy, TellsRowsOfAnotherStrideApart) {
   std::vector<float> memory(64);
   const Rows wide(memory.data(), 3, 2, 16);

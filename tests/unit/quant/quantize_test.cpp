@@ -177,11 +177,11 @@ TEST(Quantize, EveryTableRowGivesTheSameBits) {
   }
 }
 
-// Measured ratios are about 0.75 (normal) and 0.70 (t5) for groups of 128.
+// Measured ratios: normal 0.70, 0.70, 0.68, t5 0.71, 0.70, 0.67 for groups of 32, 64, 128.
 TEST(Quantize, TheSearchLowersTheSquaredErrorOfFourBits) {
   for (const int group : {32, 64, 128}) {
-    EXPECT_LT(search_gain(normal_values(64 * 2048, 7), {4, group}, 2048), 0.88) << group;
-    EXPECT_LT(search_gain(heavy_values(64 * 2048, 8), {4, group}, 2048), 0.88) << group;
+    EXPECT_LT(search_gain(normal_values(64 * 2048, 7), {4, group}, 2048), 0.75) << group;
+    EXPECT_LT(search_gain(heavy_values(64 * 2048, 8), {4, group}, 2048), 0.75) << group;
   }
 }
 

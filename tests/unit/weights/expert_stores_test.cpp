@@ -5,6 +5,7 @@
 
 #include "support/reference_data.h"
 #include "support/small_model.h"
+#include "weights/expert_builder.h"
 #include "weights/plain_experts.h"
 #include "weights/tile_experts.h"
 
@@ -170,6 +171,19 @@ TEST(ExpertStores, ReportProgressToTheEnd) {
   };
   const auto store = make_tile_experts(model.description(), *source, options);
   EXPECT_EQ(last, 6 * store->plan().layers[0].layout.expert_bytes);
+}
+
+TEST(ExpertBuilder, WritesEveryByte) {
+  const test::SmallModel model;
+  const auto source = model.open();
+  const ExpertCachePlan plan = plan_expert_cache(model.description().spec, {4, 128});
+  const ExpertBuilder builder(model.description(), *source, plan, ScaleSearch::Nearest);
+  const ExpertSlot slot = expert_slots(plan)[4];
+  std::vector<std::byte> zeros(slot.bytes, std::byte{0});
+  std::vector<std::byte> ones(slot.bytes, std::byte{0xff});
+  builder.build(slot, zeros);
+  builder.build(slot, ones);
+  EXPECT_EQ(zeros, ones);
 }
 
 TEST(ExpertStores, AlignEveryPart) {
