@@ -12,6 +12,7 @@
 #include "budget/token_bytes.h"
 #include "engine/engine.h"
 #include "tune/memory_rate.h"
+#include "weights/cache_plan.h"
 
 namespace krasis {
 namespace {
@@ -100,11 +101,11 @@ struct Figures {
   std::uint64_t decode_bytes;  // weight bytes a token of decode reads
 };
 
-WeightBytes weight_bytes(const ModelOptions& options) {
+WeightBytes weight_bytes(const ModelOptions& options, const ModelSpec& spec) {
   const auto dense = [](DenseFormat format) {
     return format == DenseFormat::Int8 ? 1 + 2.0 / 128 : 2;
   };
-  const double scale = 2.0 / static_cast<double>(options.group);
+  const double scale = 2.0 / expert_tile_type(spec, options.expert_bits, options.group).group;
   return {.attention = dense(options.dense.attention),
           .shared_expert = dense(options.dense.shared_expert),
           .dense_mlp = dense(options.dense.dense_mlp),
@@ -117,7 +118,8 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
       *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
   Figures figures{};
   figures.read_rate = measure_read_rate(*loaded.pool);
-  figures.decode_bytes = decode_weight_bytes(loaded.description.spec, weight_bytes(options.model));
+  figures.decode_bytes = decode_weight_bytes(loaded.description.spec,
+                                             weight_bytes(options.model, loaded.description.spec));
   Engine engine(*loaded.model, {.context_length = longest + options.generate, .max_sequences = 1});
   run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
   for (const std::int64_t tokens : options.prompt_tokens) {

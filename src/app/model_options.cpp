@@ -86,6 +86,12 @@ void raise_interrupt(int /*signal*/) {
 
 }  // namespace
 
+void add_group_option(CLI::App& command, int& group) {
+  command.add_option("--expert-group", group, "columns that share an expert weight's scale")
+      ->check(CLI::IsMember({32, 64, 128}))
+      ->default_str("128 with 4 bits, 32 with 8");
+}
+
 void declare_model_options(CLI::App& command, ModelOptions& options, bool positional) {
   command
       .add_option(positional ? "model,--model-path" : "--model-path", options.model,
@@ -96,10 +102,7 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
                   "routed experts on the CPU: 4, 8, or 16 for the checkpoint's own numbers")
       ->check(CLI::IsMember({4, 8, 16}))
       ->capture_default_str();
-  command
-      .add_option("--expert-group", options.group, "columns that share an expert weight's scale")
-      ->check(CLI::IsMember({32, 64, 128}))
-      ->capture_default_str();
+  add_group_option(command, options.group);
   add_format_option(command, "--attention-quant", options.dense.attention, "attention weights");
   add_format_option(command, "--shared-expert-quant", options.dense.shared_expert,
                     "shared experts' weights");
@@ -137,7 +140,7 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   const ModelSpec& spec = loaded.description.spec;
   TileOptions tiles;
   if (options.expert_bits != 16)
-    tiles.type = expert_tile_type(spec, options.expert_bits, static_cast<int>(options.group));
+    tiles.type = expert_tile_type(spec, options.expert_bits, options.group);
   tiles.search = options.search;
   tiles.threads = options.threads;
   tiles.progress = {.advance = progress,

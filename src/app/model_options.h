@@ -18,9 +18,9 @@
 namespace krasis {
 
 struct ModelOptions {
-  std::string model;         // folder or name (config/model_location.h)
-  int expert_bits = 4;       // 4, 8, or 16: as the checkpoint has them
-  std::int64_t group = 128;  // columns that share a scale
+  std::string model;    // folder or name (config/model_location.h)
+  int expert_bits = 4;  // 4, 8, or 16: as the checkpoint has them
+  int group = 0;        // columns that share a scale; 0: the usual one for the bits
   ScaleSearch search = ScaleSearch::LeastSquareError;
   DenseFormats dense{.attention = DenseFormat::AsStored,
                      .shared_expert = DenseFormat::Int8,
@@ -36,6 +36,9 @@ struct ModelOptions {
 // Declares --cpu-expert-bits, --attention-quant and the others on a command. `model` as a
 // positional where `positional`, as --model-path otherwise.
 void declare_model_options(CLI::App& command, ModelOptions& options, bool positional = true);
+
+// Declares --expert-group; 0 stays where it is not given.
+void add_group_option(CLI::App& command, int& group);
 
 // Sets bits and dense formats as `krasis trace` and `krasis perplexity` name them: "bf16"
 // everything as stored, "int8" experts and dense INT8, "int4" experts INT4 and dense INT8.

@@ -94,9 +94,7 @@ void declare_perplexity(CLI::App& command, std::function<int()>& run) {
   command.add_option("--path", options->path, "prefill (many tokens a step) or decode (one)")
       ->check(CLI::IsMember({"prefill", "decode"}))
       ->capture_default_str();
-  command.add_option("--expert-group", options->model.group, "columns that share a scale")
-      ->check(CLI::IsMember({32, 64, 128}))
-      ->capture_default_str();
+  add_group_option(command, options->model.group);
   command.add_flag("--round-to-nearest", options->nearest, "quantize without searching the scales");
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));

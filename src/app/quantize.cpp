@@ -16,7 +16,7 @@ namespace {
 struct CacheOptions {
   std::string model;
   int bits = 4;
-  int group = 128;
+  int group = 0;
   int threads = 0;
 };
 
@@ -57,9 +57,7 @@ void declare_quantize(CLI::App& command, std::function<int()>& run) {
   command.add_option("--cpu-expert-bits", options->bits, "bits of an expert weight")
       ->check(CLI::IsMember({4, 8}))
       ->capture_default_str();
-  command.add_option("--expert-group", options->group, "columns that share a scale")
-      ->check(CLI::IsMember({32, 64, 128}))
-      ->capture_default_str();
+  add_group_option(command, options->group);
   command
       .add_option("--krasis-threads,--threads", options->threads, "threads that quantize; 0: all")
       ->check(CLI::Range(0, 1024));

@@ -32,6 +32,7 @@ std::string ExpertCachePlan::file_name() const {
 TileType expert_tile_type(const ModelSpec& spec, int bits, int group) {
   if (bits == 4 && spec.expert_storage == ExpertStorage::PackedInt4)
     group = static_cast<int>(spec.packed_group);
+  if (group == 0) group = bits == 8 ? 32 : 128;
   return {.bits = bits, .group = group};
 }
 

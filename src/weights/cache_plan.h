@@ -36,8 +36,10 @@ struct ExpertCachePlan {
 };
 
 // The tiles that a model's experts are kept as. Experts that come as packed INT4 keep their own
-// group where 4 bits are asked for, so that nothing is lost; otherwise it is `bits` and `group`.
-TileType expert_tile_type(const ModelSpec& spec, int bits, int group = 128);
+// group where 4 bits are asked for, so that nothing is lost; otherwise it is `bits` and `group`,
+// where 0 stands for the usual one: 128 with 4 bits, 32 with 8 bits, whose users want nearness more
+// than the last 5 % of size.
+TileType expert_tile_type(const ModelSpec& spec, int bits, int group = 0);
 
 // Throws Error(Unsupported) if the tile type is none of those of quant/tiles.h or the sizes are
 // beyond any machine. A model without routed experts has a plan without layers.

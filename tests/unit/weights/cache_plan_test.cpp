@@ -54,7 +54,14 @@ TEST(CachePlan, KeepsTheGroupOfPackedExperts) {
   spec.expert_storage = ExpertStorage::PackedInt4;
   spec.packed_group = 32;
   EXPECT_EQ(expert_tile_type(spec, 4), (TileType{4, 32}));
-  EXPECT_EQ(expert_tile_type(spec, 8), (TileType{8, 128}));
+  EXPECT_EQ(expert_tile_type(spec, 8, 128), (TileType{8, 128}));
+}
+
+TEST(CachePlan, HasAUsualGroupForEveryWidth) {
+  const ModelSpec spec = spec_of(0, 1, 2, 256, 128);
+  EXPECT_EQ(expert_tile_type(spec, 4), (TileType{4, 128}));
+  EXPECT_EQ(expert_tile_type(spec, 8), (TileType{8, 32}));
+  EXPECT_EQ(expert_tile_type(spec, 4, 64), (TileType{4, 64}));
 }
 
 TEST(CachePlan, RefusesWhatNoMachineHolds) {
