@@ -10,9 +10,10 @@ target_compile_options(krasis_flags INTERFACE
 target_include_directories(krasis_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
 target_link_libraries(krasis_flags INTERFACE Threads::Threads)
 if(KRASIS_SANITIZE)
-  # Sanitizers make GCC see uninitialised values that are none; the other builds keep -Werror.
-  target_compile_options(krasis_flags INTERFACE -Wno-error
-    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${KRASIS_SANITIZE} -fno-omit-frame-pointer>)
+  target_compile_options(krasis_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${KRASIS_SANITIZE} -fno-omit-frame-pointer>
+    # clang 14 cannot assemble coroutines with it.
+    $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-fno-sanitize=function>)
   target_link_options(krasis_flags INTERFACE -fsanitize=${KRASIS_SANITIZE})
 endif()
 if(KRASIS_FUZZ)

@@ -14,7 +14,6 @@
 namespace krasis {
 namespace {
 
-using Json = nlohmann::json;
 
 // What the engine's thread says, for the thread that waits.
 class EventQueue {
@@ -43,7 +42,7 @@ class EventQueue {
   std::deque<TokenEvent> events_;
 };
 
-float number_or(const Json& config, const char* key, float fallback, float least, float most) {
+float number_or(const nlohmann::json& config, const char* key, float fallback, float least, float most) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return fallback;
   const double value = found->is_number() ? found->get<double>() : -1;
@@ -66,7 +65,7 @@ SamplingOptions sampling_defaults(const std::filesystem::path& model_folder) {
   const auto path = model_folder / "generation_config.json";
   std::error_code failed;
   if (!std::filesystem::exists(path, failed)) return sampling;
-  const Json config = Json::parse(read_file(path), nullptr, false);
+  const nlohmann::json config = nlohmann::json::parse(read_file(path), nullptr, false);
   if (!config.is_object())
     throw Error(ErrorCode::Corrupt,
                 "generation_config.json: " + path.string() + ": is no JSON object");

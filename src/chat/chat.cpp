@@ -134,9 +134,9 @@ FoundServer choose(const std::vector<FoundServer>& servers) {
 }
 
 FoundServer find(const ServerChatOptions& options) {
-  constexpr int kTimeoutMs = 5000;
+  constexpr int kGivenServerTimeoutMs = 5000;
   if (options.address) {
-    const auto model = served_model(*options.address, options.api_key, kTimeoutMs);
+    const auto model = served_model(*options.address, options.api_key, kGivenServerTimeoutMs);
     if (model) return {*options.address, *model};
     throw Error(ErrorCode::NotFound,
                 "chat: " + options.address->url() +

@@ -14,7 +14,7 @@ constexpr std::int64_t kUnitRows = 32;      // their scores of a chunk are 32 Ki
 constexpr std::int64_t kWaveBytes = 64 << 20;
 constexpr std::int64_t kScores = kUnitRows * kChunkTokens;
 
-Element element_of(const PagedKv& kv) {
+Element cache_element(const PagedKv& kv) {
   return kv.dtype == DType::BF16 ? Element::BF16 : Element::F32;
 }
 
@@ -127,7 +127,7 @@ void AttentionRunner::run(const Attention& op) {
   const auto units = static_cast<std::int64_t>(units_.size());
   if (units >= 2 * workers || units == chunks || workers == 1) {
     const double chunk_ns =
-        product_ns(element_of(op.kv), kUnitRows, kChunkTokens, op.kv.key_dim + op.kv.value_dim);
+        product_ns(cache_element(op.kv), kUnitRows, kChunkTokens, op.kv.key_dim + op.kv.value_dim);
     const double unit_ns = chunk_ns * static_cast<double>(chunks) /
                            static_cast<double>(std::max<std::int64_t>(units, 1));
     for_tasks(machine_.pool, units, unit_ns, [&](int worker, std::int64_t task) {
@@ -158,7 +158,7 @@ void AttentionRunner::run_wave(const Attention& op, std::size_t first, std::size
     unit_of_task_.insert(unit_of_task_.end(), static_cast<std::size_t>(units_[u].chunks), u);
   const auto tasks = static_cast<std::int64_t>(unit_of_task_.size());
   results_.reserve(tasks * size);
-  const double chunk_ns = product_ns(element_of(op.kv), units_[first].rows, kChunkTokens,
+  const double chunk_ns = product_ns(cache_element(op.kv), units_[first].rows, kChunkTokens,
                                      op.kv.key_dim + op.kv.value_dim);
   for_tasks(machine_.pool, tasks, chunk_ns, [&](int worker, std::int64_t task) {
     const Unit& unit = units_[unit_of_task_[static_cast<std::size_t>(task)]];
@@ -205,7 +205,7 @@ void AttentionRunner::chunk(const Attention& op, const Unit& unit, std::int64_t 
                             Result result) {
   const PagedKv& kv = op.kv;
   const Segment& segment = op.segments[static_cast<std::size_t>(unit.segment)];
-  const Element element = element_of(kv);
+  const Element element = cache_element(kv);
   const std::int64_t begin = index * kChunkTokens;
   const std::int64_t end =
       std::min(begin + kChunkTokens, visible(op, segment, unit.first + unit.rows - 1));

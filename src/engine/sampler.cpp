@@ -24,20 +24,20 @@ bool within(double value, double low, double high) {
 // The highest logit; throws if the logits cannot be sampled from.
 float highest_of(std::span<const float> logits) {
   constexpr float kMost = std::numeric_limits<float>::max();
-  constexpr std::size_t kLanes = 8;  // side by side, so that the compiler may use vectors
-  std::array<float, kLanes> highest_lane;
+  constexpr std::size_t kLogitLanes = 8;  // side by side, so that the compiler may use vectors
+  std::array<float, kLogitLanes> highest_lane;
   highest_lane.fill(-std::numeric_limits<float>::infinity());
-  std::array<int, kLanes> bad_lane{};
+  std::array<int, kLogitLanes> bad_lane{};
   const auto look = [&](std::size_t lane, float logit) {
     highest_lane[lane] = logit > highest_lane[lane] ? logit : highest_lane[lane];
     bad_lane[lane] |= static_cast<int>(!(logit <= kMost));
   };
   std::size_t i = 0;
-  for (; i + kLanes <= logits.size(); i += kLanes)
-    for (std::size_t lane = 0; lane < kLanes; ++lane) look(lane, logits[i + lane]);
+  for (; i + kLogitLanes <= logits.size(); i += kLogitLanes)
+    for (std::size_t lane = 0; lane < kLogitLanes; ++lane) look(lane, logits[i + lane]);
   for (; i < logits.size(); ++i) look(0, logits[i]);
   const float highest = *std::ranges::max_element(highest_lane);
-  if (std::ranges::count(bad_lane, 0) != kLanes) {
+  if (std::ranges::count(bad_lane, 0) != kLogitLanes) {
     const auto first = std::ranges::find_if(logits, [](float logit) { return !(logit <= kMost); });
     throw Error(ErrorCode::Internal,
                 fmt::format("sampling: the logit of token {} is {}; the model's weights or a "

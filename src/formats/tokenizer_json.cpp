@@ -15,7 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::int64_t kMaxId = (std::int64_t{1} << 24) - 1;  // a table is indexed by id
-constexpr int kMaxDepth = 16;                                 // nested Sequences
+constexpr int kMaxNesting = 16;                                 // nested Sequences
 
 // A JSON value and how to name it in an error.
 class Node {
@@ -138,7 +138,7 @@ MetaspaceSpec parse_metaspace(const Node& node) {
 // Calls `one` for `node`, or for each of its parts where it is a Sequence, whose list is `list`.
 template <class One>
 void for_each_part(const Node& node, const char* list, int depth, const One& one) {
-  if (depth > kMaxDepth) node.fail(ErrorCode::Unsupported, "is nested too deeply");
+  if (depth > kMaxNesting) node.fail(ErrorCode::Unsupported, "is nested too deeply");
   const std::string type = node.at("type").text();
   if (type != "Sequence") return one(node, type);
   for (const Node& part : node.at(list).items()) for_each_part(part, list, depth + 1, one);

@@ -7,7 +7,7 @@
 namespace krasis {
 namespace {
 
-constexpr std::size_t kAlignment = 4096;  // of each layer's parts
+constexpr std::size_t kPartAlignment = 4096;  // of each layer's parts
 
 // What a layer keeps. Numbers of elements of one page, and F32 numbers of one slot.
 struct Extent {
@@ -67,7 +67,7 @@ std::size_t take(std::size_t& end, std::int64_t count, std::size_t bytes) {
   const std::size_t start = end;
   std::size_t all = 0;
   if (__builtin_mul_overflow(static_cast<std::size_t>(count), bytes, &all) ||
-      __builtin_add_overflow(end, (all + kAlignment - 1) / kAlignment * kAlignment, &end)) {
+      __builtin_add_overflow(end, (all + kPartAlignment - 1) / kPartAlignment * kPartAlignment, &end)) {
     throw Error(ErrorCode::OutOfMemory,
                 "state: more bytes than a processor can address; use fewer pages or slots");
   }

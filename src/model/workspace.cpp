@@ -5,7 +5,7 @@
 namespace krasis {
 namespace {
 
-constexpr std::size_t kAlignment = 64;                        // a cache line
+constexpr std::size_t kRowAlignment = 64;                        // a cache line
 constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;  // a decode step of a large model
 
 }  // namespace
@@ -21,7 +21,7 @@ std::span<std::int32_t> Workspace::integers(std::int64_t count) {
 }
 
 std::byte* Workspace::take(std::size_t bytes) {
-  bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  bytes = (bytes + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
   // What does not fit the rest of a block goes into the next one that is large enough; a new block
   // doubles the whole, so that there are never many.
   while (block_ < blocks_.size() && bytes > blocks_[block_].bytes() - used_bytes_) {

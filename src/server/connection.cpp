@@ -20,14 +20,14 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 using Tcp = asio::ip::tcp;
-using Request = http::request<http::string_body>;
+using HttpRequest = http::request<http::string_body>;
 
 constexpr std::uint32_t kHeaderBytes = 64 * 1024;
 constexpr std::size_t kBufferBytes = std::size_t{2} * kHeaderBytes;  // a header and what follows it
 constexpr std::chrono::seconds kLinger{5};
 constexpr std::chrono::minutes kLongestUpload{10};
 
-std::string_view path_of(const Request& request) {
+std::string_view path_of(const HttpRequest& request) {
   const std::string_view target(request.target().data(), request.target().size());
   return target.substr(0, target.find('?'));
 }
@@ -42,7 +42,7 @@ bool same_key(std::string_view given, std::string_view wanted) {
   return different == 0;
 }
 
-bool has_key(const Request& request, const std::string& key) {
+bool has_key(const HttpRequest& request, const std::string& key) {
   if (key.empty()) return true;
   const auto field = request[http::field::authorization];
   const std::string_view value(field.data(), field.size());
@@ -102,7 +102,7 @@ asio::awaitable<void> Connection::run() {
 
 asio::awaitable<void> Connection::refuse() {
   try {
-    const Request request;
+    const HttpRequest request;
     const ApiError error{503,
                          fmt::format("server: there are {} connections already, try again later",
                                      state_.options.max_connections),
@@ -135,7 +135,7 @@ asio::awaitable<bool> Connection::send(Reply reply) {
 }
 
 asio::awaitable<bool> Connection::refuse_bad(beast::error_code problem) {
-  const Request request;
+  const HttpRequest request;
   ApiError error{400, "request: it is no valid HTTP: " + problem.message(), ""};
   if (problem == http::error::header_limit || problem == http::error::buffer_overflow) {
     error = {431, fmt::format("request: the header has more than {} bytes", kHeaderBytes), ""};
@@ -184,7 +184,7 @@ asio::awaitable<bool> Connection::read_body(Parser& parser) {
   co_return false;
 }
 
-std::optional<ApiError> Connection::not_allowed(const Request& request) const {
+std::optional<ApiError> Connection::not_allowed(const HttpRequest& request) const {
   const std::string_view path = path_of(request);
   const std::string_view methods = methods_of(path);
   const std::string method(request.method_string().data(), request.method_string().size());
@@ -203,7 +203,7 @@ std::optional<ApiError> Connection::not_allowed(const Request& request) const {
   return std::nullopt;
 }
 
-Reply Connection::health(const Request& request) const {
+Reply Connection::health(const HttpRequest& request) const {
   if (state_.model == nullptr) {
     const double progress = state_.progress;
     Json body = Json::parse(error_body(loading(progress)));
@@ -222,7 +222,7 @@ Reply Connection::health(const Request& request) const {
 }
 
 // The whole answer to whatever needs no body.
-std::optional<Reply> Connection::answer_without_body(const Request& request) const {
+std::optional<Reply> Connection::answer_without_body(const HttpRequest& request) const {
   if (request.method() == http::verb::options)
     return preflight_reply(request, request.keep_alive());
   if (const auto problem = not_allowed(request)) {
@@ -286,7 +286,7 @@ asio::awaitable<bool> Connection::serve_one() {
   Parser parser;
   const bool complete = co_await read_header(parser);
   if (!complete) co_return false;
-  const Request& request = parser.get();
+  const HttpRequest& request = parser.get();
   if (const auto expect = request[http::field::expect];
       !expect.empty() && !beast::iequals(expect, "100-continue")) {
     const ApiError error{417, "request: Expect may only ask for 100-continue", ""};

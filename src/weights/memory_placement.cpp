@@ -20,7 +20,7 @@ std::vector<int> memory_nodes() {
   std::vector<int> nodes;
   for (const Core& core : read_topology().cores) nodes.push_back(core.node);
   std::ranges::sort(nodes);
-  nodes.erase(std::ranges::unique(nodes).begin(), nodes.end());
+  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
   return nodes;
 }
 

@@ -12,7 +12,7 @@
 namespace krasis {
 namespace {
 
-constexpr double kDeviation = 0.02;  // as weights/dummy_source.cpp
+constexpr double kTileDeviation = 0.02;  // as weights/dummy_source.cpp
 // Tiles repeat one block: as long as no two experts start at the same place of it they differ, and
 // copying is much faster than making bits.
 constexpr std::size_t kBlockBytes = std::size_t{4} << 20;
@@ -47,7 +47,7 @@ void fill_tiles(std::span<std::byte> tiles, const std::vector<std::byte>& block,
 template <class IsPadding>
 std::vector<bf16> scales_of(const TileShape& shape, const IsPadding& is_padding) {
   const double levels = shape.type.bits == 4 ? 16 : 255;
-  const auto scale = static_cast<float>(kDeviation / std::sqrt((levels * levels - 1) / 12));
+  const auto scale = static_cast<float>(kTileDeviation / std::sqrt((levels * levels - 1) / 12));
   std::vector<bf16> scales(shape.scale_bytes() / sizeof(bf16));
   for (std::int64_t row = 0; row < shape.padded_rows; ++row) {
     if (is_padding(row)) continue;

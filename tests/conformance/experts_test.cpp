@@ -119,7 +119,7 @@ TEST(Conformance, RouteSurvivesNanAndInfinity) {
 struct Sizes {
   std::int64_t tokens, experts, top_k, hidden, intermediate;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1, 5, 3},    {1, 8, 3, 64, 40}, {9, 4, 2, 33, 17},
+constexpr Sizes kExpertSizes[] = {{1, 1, 1, 5, 3},    {1, 8, 3, 64, 40}, {9, 4, 2, 33, 17},
                             {3, 6, 6, 24, 100}, {70, 2, 1, 40, 9}, {200, 5, 2, 16, 24}};
 
 // Each token's experts differ.
@@ -165,7 +165,7 @@ struct PlainLayer {
 
 TEST(Conformance, PlainExperts) {
   for (const Matrix::Format format : kPlainFormats) {
-    for (const Sizes& sizes : kSizes) {
+    for (const Sizes& sizes : kExpertSizes) {
       const PlainLayer layer(sizes, format);
       const Chosen chosen = random_choice(sizes);
       StridedRows x(sizes.tokens, sizes.hidden, normal_values(sizes.tokens * sizes.hidden, 8)),
@@ -228,7 +228,7 @@ struct TiledLayer {
 
 TEST(Conformance, TiledExperts) {
   for (const TileType type : {TileType{4, 32}, TileType{8, 128}}) {
-    for (const Sizes& sizes : kSizes) {
+    for (const Sizes& sizes : kExpertSizes) {
       const PlainLayer plain(sizes, Matrix::Format::F32);
       const TiledLayer layer(sizes, type, plain);
       const Chosen chosen = random_choice(sizes);

@@ -14,10 +14,10 @@ using test::PlainMatrix;
 using test::relative_error;
 using test::StridedRows;
 
-struct Size {
+struct LinearSize {
   std::int64_t tokens, outputs, columns;
 };
-constexpr Size kSizes[] = {{1, 1, 1},    {1, 9, 7},     {2, 8, 64},   {3, 13, 33},  {4, 3, 8},
+constexpr LinearSize kLinearSizes[] = {{1, 1, 1},    {1, 9, 7},     {2, 8, 64},   {3, 13, 33},  {4, 3, 8},
                            {5, 24, 100}, {7, 65, 1030}, {66, 41, 72}, {130, 7, 16}, {1, 200, 2100}};
 
 // A lane adds columns / 4 products or fewer one after another, then lanes and blocks: each step
@@ -32,7 +32,7 @@ constexpr double kRelative = 1e-6;
 
 TEST(Conformance, Linear) {
   for (const Matrix::Format format : kPlainFormats) {
-    for (const Size& size : kSizes) {
+    for (const LinearSize& size : kLinearSizes) {
       const std::int64_t tokens = size.tokens;
       const std::int64_t outputs = size.outputs;
       const std::int64_t columns = size.columns;
@@ -64,7 +64,7 @@ TEST(Conformance, Linear) {
 
 TEST(Conformance, HeadLinear) {
   for (const Matrix::Format format : kPlainFormats) {
-    for (const Size& size : kSizes) {
+    for (const LinearSize& size : kLinearSizes) {
       const std::int64_t tokens = size.tokens;
       const std::int64_t outputs = size.outputs;
       const std::int64_t columns = size.columns;

@@ -13,7 +13,7 @@ using test::Session;
 // No operation's result for a row depends on the rows beside it, so at most attention and the delta
 // net meet the same terms in another order: a few roundings of 2^-24 in sums of a few hundred
 // terms.
-constexpr double kTolerance = 1e-6;
+constexpr double kEqualityTolerance = 1e-6;
 constexpr std::size_t kTokens = 72;  // more than four pages
 
 class Equalities : public testing::TestWithParam<test::Case> {
@@ -55,12 +55,12 @@ class Equalities : public testing::TestWithParam<test::Case> {
 
 TEST_P(Equalities, APromptAtOnceIsTheSameTokenByToken) {
   const std::vector<std::size_t> ones(kTokens, 1);
-  EXPECT_LE(relative_error(in_pieces(ones), alone(ids_)), kTolerance);
+  EXPECT_LE(relative_error(in_pieces(ones), alone(ids_)), kEqualityTolerance);
 }
 
 TEST_P(Equalities, APromptAtOnceIsTheSameInUnevenChunks) {
   EXPECT_LE(relative_error(in_pieces(std::vector<std::size_t>{1, 2, 30, 7, 32}), alone(ids_)),
-            kTolerance);
+            kEqualityTolerance);
 }
 
 TEST_P(Equalities, ASequenceInABatchIsTheSameAsAlone) {
@@ -78,11 +78,11 @@ TEST_P(Equalities, ASequenceInABatchIsTheSameAsAlone) {
   const auto first_alone = alone(all.subspan(0, 24));
   const auto second_alone = alone(all.subspan(5, 34));
   const auto third_alone = alone(all.subspan(40, 17));
-  EXPECT_LE(relative_error(rows(before, 0, 20), rows(first_alone, 0, 20)), kTolerance);
-  EXPECT_LE(relative_error(rows(before, 20, 33), rows(second_alone, 0, 33)), kTolerance);
-  EXPECT_LE(relative_error(rows(after, 0, 1), rows(second_alone, 33, 1)), kTolerance);
-  EXPECT_LE(relative_error(rows(after, 1, 17), rows(third_alone, 0, 17)), kTolerance);
-  EXPECT_LE(relative_error(rows(after, 18, 4), rows(first_alone, 20, 4)), kTolerance);
+  EXPECT_LE(relative_error(rows(before, 0, 20), rows(first_alone, 0, 20)), kEqualityTolerance);
+  EXPECT_LE(relative_error(rows(before, 20, 33), rows(second_alone, 0, 33)), kEqualityTolerance);
+  EXPECT_LE(relative_error(rows(after, 0, 1), rows(second_alone, 33, 1)), kEqualityTolerance);
+  EXPECT_LE(relative_error(rows(after, 1, 17), rows(third_alone, 0, 17)), kEqualityTolerance);
+  EXPECT_LE(relative_error(rows(after, 18, 4), rows(first_alone, 20, 4)), kEqualityTolerance);
 }
 
 TEST_P(Equalities, AUsedSlotAndUsedPagesAreLikeNew) {

@@ -14,7 +14,7 @@ using test::relative_error;
 
 // Two programs that sum in float32 in different orders over a few thousand terms differ by some
 // 1e-6; a wrong formula differs by far more than 1e-4.
-constexpr double kTolerance = 1e-4;
+constexpr double kGoldenTolerance = 1e-4;
 
 class GoldenModel : public testing::TestWithParam<test::Case> {
  protected:
@@ -59,7 +59,7 @@ TEST_P(GoldenModel, ComputesWhatTransformersDoes) {
   ASSERT_GT(trace.tensors.size(), 2U);
   for (const auto& [name, tensor] : trace.tensors) {
     ASSERT_TRUE(golden_->has(name)) << name;
-    EXPECT_LE(relative_error(tensor.values, golden_->values<float>(name)), kTolerance) << name;
+    EXPECT_LE(relative_error(tensor.values, golden_->values<float>(name)), kGoldenTolerance) << name;
   }
   for (std::size_t layer = 0; layer < loaded_->spec().layers.size(); ++layer) {
     EXPECT_TRUE(trace.tensors.contains("hidden." + std::to_string(layer)));

@@ -183,7 +183,7 @@ Value strftime_now(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kBuiltins = {
     NativeRow{"range", range, "/ start stop? step?"},
     NativeRow{"dict", make_dict, "*"},
     NativeRow{"namespace", make_namespace, "*"},
@@ -197,7 +197,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> global_functions() {
-  return kRows;
+  return kBuiltins;
 }
 
 }  // namespace krasis::jinja

@@ -10,7 +10,7 @@
 namespace krasis::jinja {
 namespace {
 
-constexpr int kMaxPrecision = 1000;  // digits; a double has 767 significant ones at the most
+constexpr int kMaxPercentPrecision = 1000;  // digits; a double has 767 significant ones at the most
 
 class PercentFormatter {
  public:
@@ -108,7 +108,7 @@ class PercentFormatter {
     spec.width = static_cast<std::size_t>(std::abs(width));
     if (peek() == '.') {
       ++at_;
-      spec.precision = std::max(0, number(kMaxPrecision));
+      spec.precision = std::max(0, number(kMaxPercentPrecision));
     }
     while (peek() == 'l' || peek() == 'h' || peek() == 'L') ++at_;
     spec.type = peek();

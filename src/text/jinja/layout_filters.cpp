@@ -156,7 +156,7 @@ Value word_wrap(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kLayoutFilters = {
     NativeRow{"indent", indent, "width? first? blank?"},
     NativeRow{"wordwrap", word_wrap, "width? break_long_words? wrapstring? break_on_hyphens?"},
 };
@@ -165,7 +165,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> layout_filters() {
-  return kRows;
+  return kLayoutFilters;
 }
 
 }  // namespace krasis::jinja

@@ -157,7 +157,7 @@ Value select(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kSelectionFilters = {
     NativeRow{"map", map, "*"},
     NativeRow{"select", select<true, false>, "*"},
     NativeRow{"reject", select<false, false>, "*"},
@@ -169,7 +169,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> selection_filters() {
-  return kRows;
+  return kSelectionFilters;
 }
 
 }  // namespace krasis::jinja

@@ -270,7 +270,7 @@ Value items(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kSequenceFilters = {
     NativeRow{"length", length_of, ""},
     NativeRow{"count", length_of, ""},
     NativeRow{"list", list, ""},
@@ -294,7 +294,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> sequence_filters() {
-  return kRows;
+  return kSequenceFilters;
 }
 
 }  // namespace krasis::jinja

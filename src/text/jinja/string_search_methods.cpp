@@ -235,7 +235,7 @@ Value replace(NativeCall& call) {
   return call.runtime().string(result.append(rest), text.markup);
 }
 
-Value join(NativeCall& call) {
+Value join_method(NativeCall& call) {
   Runtime& runtime = call.runtime();
   const Text& separator = self_text(call);
   std::string result;
@@ -297,7 +297,7 @@ Value is_title_case(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kSearchMethods = {
     NativeRow{"find", [](NativeCall& c) { return Value::integer(find_in(c, false)); }, "/ sub start? end?"},
     NativeRow{"rfind", [](NativeCall& c) { return Value::integer(find_in(c, true)); }, "/ sub start? end?"},
     NativeRow{"index", [](NativeCall& c) { return Value::integer(found_or_fail(c, false)); }, "/ sub start? end?"},
@@ -311,7 +311,7 @@ constexpr std::array kRows = {
     NativeRow{"partition", [](NativeCall& c) { return partition_any(c, false); }, "/ sep"},
     NativeRow{"rpartition", [](NativeCall& c) { return partition_any(c, true); }, "/ sep"},
     NativeRow{"replace", replace, "/ old new count?"},
-    NativeRow{"join", join, "/ iterable"},
+    NativeRow{"join", join_method, "/ iterable"},
     NativeRow{"isalpha", all_are<is_alpha>, ""},
     NativeRow{"isalnum", all_are<is_alnum>, ""},
     NativeRow{"isdecimal", all_are<is_decimal>, ""},
@@ -330,7 +330,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> string_search_methods() {
-  return kRows;
+  return kSearchMethods;
 }
 
 }  // namespace krasis::jinja

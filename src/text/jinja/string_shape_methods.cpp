@@ -109,7 +109,7 @@ Value format_map(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kShapeMethods = {
     NativeRow{"upper", mapped<to_upper>, ""},
     NativeRow{"lower", mapped<to_lower>, ""},
     NativeRow{"capitalize", mapped<capitalize>, ""},
@@ -134,7 +134,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> string_shape_methods() {
-  return kRows;
+  return kShapeMethods;
 }
 
 }  // namespace krasis::jinja

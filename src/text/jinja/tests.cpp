@@ -69,7 +69,7 @@ Value names_test(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kTests = {
     NativeRow{"defined", [](NativeCall& c) { return Value::boolean(!c.self().is_undefined()); }, ""},
     NativeRow{"undefined", has_kind<Kind::Undefined>, ""},
     NativeRow{"none", has_kind<Kind::None>, ""},
@@ -115,7 +115,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 const NativeRow* find_test(std::string_view name) {
-  return find_row(kRows, name);
+  return find_row(kTests, name);
 }
 
 }  // namespace krasis::jinja

@@ -93,7 +93,7 @@ Value force_escape(NativeCall& call) {
   return call.runtime().string(escape_html(text), true);
 }
 
-Value format(NativeCall& call) {
+Value format_filter(NativeCall& call) {
   Runtime& runtime = call.runtime();
   const Value text = soft(call);
   const Arguments& arguments = call.arguments();
@@ -230,7 +230,7 @@ Value strip_tags(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kTextFilters = {
     NativeRow{"upper", [](NativeCall& c) { return method(c, "upper"); }, ""},
     NativeRow{"lower", [](NativeCall& c) { return method(c, "lower"); }, ""},
     NativeRow{"capitalize", [](NativeCall& c) { return method(c, "capitalize"); }, ""},
@@ -243,7 +243,7 @@ constexpr std::array kRows = {
     NativeRow{"escape", escape, ""},
     NativeRow{"e", escape, ""},
     NativeRow{"forceescape", force_escape, ""},
-    NativeRow{"format", format, "*"},
+    NativeRow{"format", format_filter, "*"},
     NativeRow{"wordcount", word_count, ""},
     NativeRow{"truncate", truncate, "length? killwords? end? leeway?"},
     NativeRow{"urlencode", url_encode, ""},
@@ -255,7 +255,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> text_filters() {
-  return kRows;
+  return kTextFilters;
 }
 
 }  // namespace krasis::jinja

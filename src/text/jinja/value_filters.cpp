@@ -168,7 +168,7 @@ Value pretty(NativeCall& call) {
 }
 
 // clang-format off
-constexpr std::array kRows = {
+constexpr std::array kValueFilters = {
     NativeRow{"abs", absolute, ""},
     NativeRow{"default", default_value, "default_value? boolean?"},
     NativeRow{"d", default_value, "default_value? boolean?"},
@@ -185,7 +185,7 @@ constexpr std::array kRows = {
 }  // namespace
 
 std::span<const NativeRow> value_filters() {
-  return kRows;
+  return kValueFilters;
 }
 
 }  // namespace krasis::jinja

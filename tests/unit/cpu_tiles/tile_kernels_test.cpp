@@ -165,7 +165,8 @@ TEST(TileKernels, GiveTheDocumentedBitsForEveryNumberOfTokens) {
       ASSERT_EQ(quantized.q, scalar_x.q);
       ASSERT_EQ(quantized.scales, scalar_x.scales);
       ASSERT_EQ(quantized.offsets, scalar_x.offsets);
-      for (const std::size_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 17, 33, 48, 49, 101}) {
+      for (const std::size_t tokens : std::initializer_list<std::size_t>{
+               1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 16, 17, 33, 48, 49, 101}) {
         SCOPED_TRACE(describe(*row, tiles.shape, tokens));
         const auto out =
             product(*row, tiles.matrix(), quantized, first_rows(tokens), c.rows, false);

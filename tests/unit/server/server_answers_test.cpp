@@ -10,13 +10,10 @@ namespace {
 
 using test::Client;
 using test::events_of;
+using test::message_of;
 using test::Json;
 using test::test_options;
 using test::TestServer;
-
-std::string message_of(const Client::Response& response) {
-  return Json::parse(response.body())["error"]["message"].get<std::string>();
-}
 
 // What the chunks of choice `index` say, put together.
 std::string streamed_text(const std::vector<std::string>& events, std::size_t index = 0) {

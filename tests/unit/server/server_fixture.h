@@ -125,6 +125,11 @@ struct TestServer : ServedParts {
   Server server;
 };
 
+// What an error's body says.
+inline std::string message_of(const Client::Response& response) {
+  return Json::parse(response.body())["error"]["message"].get<std::string>();
+}
+
 // The data of each event of a stream's body, as the server wrote it.
 inline std::vector<std::string> events_of(const std::string& body) {
   std::vector<std::string> events;

@@ -11,12 +11,9 @@ namespace {
 
 using test::Client;
 using test::Json;
+using test::message_of;
 using test::test_options;
 using test::TestServer;
-
-std::string message_of(const Client::Response& response) {
-  return Json::parse(response.body())["error"]["message"].get<std::string>();
-}
 
 TEST(ServerHttp, HealthTellsTheProgressUntilTheModelIsThere) {
   test::ServedParts parts("abc");

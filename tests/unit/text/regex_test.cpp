@@ -24,7 +24,7 @@ std::string marked(const std::string& pattern, const std::string& text) {
   return result + text.substr(done);
 }
 
-std::string error_of(const std::string& pattern) {
+std::string pattern_error_of(const std::string& pattern) {
   try {
     Regex(PatternSpec{.is_regex = true, .text = pattern});
   } catch (const Error& error) {
@@ -71,14 +71,14 @@ TEST(Regex, PassesOverAnEmptyMatchAfterAMatch) {
 }
 
 TEST(Regex, QuotesWhatItRefuses) {
-  EXPECT_EQ(error_of("(?<name>a)"),
+  EXPECT_EQ(pattern_error_of("(?<name>a)"),
             "regular expression: \"(?<name>a)\": a named group is not supported");
-  EXPECT_EQ(error_of("\\y"), "regular expression: \"\\y\": \\y is not supported");
-  EXPECT_EQ(error_of("(a"),
+  EXPECT_EQ(pattern_error_of("\\y"), "regular expression: \"\\y\": \\y is not supported");
+  EXPECT_EQ(pattern_error_of("(a"),
             "regular expression: \"(a\": a group that is not closed is not supported");
-  EXPECT_NE(error_of("\\p{Nonsense}"), "no error");
-  EXPECT_NE(error_of("[a"), "no error");
-  EXPECT_NE(error_of(std::string(10'000, '[')), "no error");
+  EXPECT_NE(pattern_error_of("\\p{Nonsense}"), "no error");
+  EXPECT_NE(pattern_error_of("[a"), "no error");
+  EXPECT_NE(pattern_error_of(std::string(10'000, '[')), "no error");
 }
 
 TEST(Regex, GivesUpInsteadOfHanging) {

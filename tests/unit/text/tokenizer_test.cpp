@@ -18,7 +18,7 @@ using test::byte_fallback_tokenizer;
 using test::make_tokenizer;
 using test::small_tokenizer;
 
-std::string error_of(const std::string& json) {
+std::string load_error_of(const std::string& json) {
   try {
     Tokenizer::from_json(json);
   } catch (const Error& error) {
@@ -138,29 +138,29 @@ TEST(Tokenizer, EncodesFromSeveralThreadsAtOnce) {
 TEST(Tokenizer, NamesFileAndPlaceOfWhatItRefuses) {
   auto json = small_tokenizer();
   json["pre_tokenizer"]["pretokenizers"][1]["type"] = "UnicodeScripts";
-  EXPECT_EQ(error_of(json.dump()),
+  EXPECT_EQ(load_error_of(json.dump()),
             "tokenizer: tokenizer.json: pre_tokenizer.pretokenizers[1]: pre-tokenizer "
             "\"UnicodeScripts\" is not supported");
   json = small_tokenizer();
   json["model"]["type"] = "Unigram";
   json["model"]["vocab"] = nlohmann::json::parse(R"([["a", 0.5]])");
-  EXPECT_EQ(error_of(json.dump()),
+  EXPECT_EQ(load_error_of(json.dump()),
             "tokenizer: tokenizer.json: model: model \"Unigram\" is not supported");
   json = small_tokenizer();
   json["model"]["merges"].push_back("h x");
-  EXPECT_EQ(error_of(json.dump()),
+  EXPECT_EQ(load_error_of(json.dump()),
             "tokenizer: tokenizer.json: model.merges[3]: \"hx\" is not in the vocabulary");
   json = small_tokenizer();
   json["model"]["merges"].push_back("h");
   EXPECT_EQ(
-      error_of(json.dump()),
+      load_error_of(json.dump()),
       "tokenizer: tokenizer.json: model.merges[3]: is neither \"left right\" nor [left, right]");
   json = small_tokenizer();
   json["model"]["vocab"]["q"] = -1;
-  EXPECT_EQ(error_of(json.dump()),
+  EXPECT_EQ(load_error_of(json.dump()),
             "tokenizer: tokenizer.json: model.vocab[\"q\"]: is not an integer from 0 to 16777215");
   EXPECT_EQ(
-      error_of(R"({"model": {"vocab": {"a": 0},)"),
+      load_error_of(R"({"model": {"vocab": {"a": 0},)"),
       "tokenizer: tokenizer.json: parse error at line 1, column 30: syntax error while parsing "
       "object key - unexpected end of input; expected string literal");
 }
