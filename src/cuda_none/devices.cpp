@@ -1,0 +1,11 @@
+#include "cuda/devices.h"
+
+namespace krasis::cuda {
+
+Devices list_devices() { return {.found = {}, .problem = "built without CUDA"}; }
+
+std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& /*options*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
+}  // namespace krasis::cuda
