@@ -1,0 +1,256 @@
+// What the attention kernels on tensor cores share. Rows of queries, keys and values lie in shared
+// memory as BF16, cut into chunks of 16 bytes; chunk c of row r is stored at place c ^ (r % 8), so
+// that the eight rows that an instruction reads at once lie in different banks.
+#pragma once
+
+#include <limits>
+
+#include "cuda/attention_plan.h"
+#include "cuda/tensor_core.cuh"
+
+namespace krasis::cuda {
+
+using Bits16 = unsigned short;  // a BF16 number
+constexpr int kChunk = 8;       // numbers of 16 bytes
+
+struct AttentionArguments {
+  const float* queries;  // [tokens * heads, key_dim], rows query_stride apart
+  std::int64_t query_stride;
+  const Bits16* keys;    // [pages, kv_heads, page_tokens, key_dim]
+  const Bits16* values;  // the same with value_dim; nullptr: the keys' first numbers
+  float* out;            // [tokens * heads, value_dim], rows out_stride apart
+  std::int64_t out_stride;
+  int heads, kv_heads, group, page_tokens;
+  float scale;  // times log2(e): weights are powers of two
+  StepTables tables;
+  AttentionPart part;
+  float* partial;  // [splits, partial_rows, value_dim]: sums of weights times values
+  float2* limits;  // [splits, partial_rows]: largest score, sum of weights
+};
+
+void attention_prompt(const AttentionArguments& arguments, int dim, cudaStream_t stream);
+void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream);
+void attention_latent(const AttentionArguments& arguments, cudaStream_t stream);
+void attention_combine(const AttentionArguments& arguments, int value_dim, cudaStream_t stream);
+void attention_any(const Attention& op, const Launch& launch);
+
+// The row of `partial` and `limits` in a split.
+__device__ inline std::int64_t partial_row(const AttentionArguments& a, int segment, int token,
+                                           int head) {
+  const std::int64_t first =
+      a.part.by_segment ? std::int64_t{segment} * a.part.most_rows : a.tables.first_row[segment];
+  return (first + token) * a.heads + head;
+}
+
+// The work of one thread block.
+struct AttentionTile {
+  int segment, kv_head, split;
+  int first_row, past;  // of the segment
+  int packed_rows;      // of the segment
+  int first;            // packed row of the tile's first row
+  int keys;             // that the tile's last row sees
+  int begin, end;       // this split's part of the keys, in tiles of keys
+
+  __device__ int token(int row) const { return (first + row) / group_; }
+  __device__ int head(int row) const { return kv_head * group_ + (first + row) % group_; }
+  __device__ int position(int row) const { return past + token(row); }
+  __device__ bool has(int row) const { return first + row < packed_rows; }
+  int group_;
+};
+
+// The grid is (row_tiles * kv_heads * splits, segments). Tiles with the most keys come first, or
+// the last blocks would have the most work. False: nothing to do.
+template <int kRows, int kKeys>
+__device__ bool find_tile(const AttentionArguments& a, AttentionTile& tile) {
+  int index = static_cast<int>(blockIdx.x);
+  tile.kv_head = index % a.kv_heads;
+  index /= a.kv_heads;
+  tile.split = index % a.part.splits;
+  index /= a.part.splits;
+  tile.segment = static_cast<int>(blockIdx.y);
+  const int rows = a.tables.rows[tile.segment];
+  tile.group_ = a.group;
+  tile.packed_rows = rows * a.group;
+  tile.first = (a.part.row_tiles - 1 - index) * kRows;
+  if (rows < a.part.least_rows || rows > a.part.most_rows || tile.first >= tile.packed_rows)
+    return false;
+  tile.first_row = a.tables.first_row[tile.segment];
+  tile.past = a.tables.past[tile.segment];
+  tile.keys = tile.past + (min(tile.first + kRows, tile.packed_rows) - 1) / a.group + 1;
+  const int key_tiles = (tile.keys + kKeys - 1) / kKeys;
+  const int share = (key_tiles + a.part.splits - 1) / a.part.splits;
+  tile.begin = min(tile.split * share, key_tiles);
+  tile.end = min(tile.begin + share, key_tiles);
+  return true;
+}
+
+// The byte at which a lane's part of a row's 16 numbers number `step` lies. `lane_part` is the
+// place of its chunk in the first 128 bytes: 16 * (chunk ^ row % 8).
+__device__ inline unsigned at_step(unsigned lane_part, int step) {
+  return (lane_part ^ ((step % 4) * 32u)) + (step / 4) * 128u;
+}
+
+// Four 8x8 matrices as load_matrices does, each transposed.
+__device__ inline void load_transposed(unsigned address, unsigned (&r)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address));
+}
+
+// copy_async, or 16 bytes of zero.
+__device__ inline void copy_async_or_zero(unsigned to, const void* from, bool copies) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
+               "r"(copies ? 16 : 0));
+}
+
+__device__ inline float power_of_two(float exponent) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(exponent));
+  return power;
+}
+
+__device__ inline float largest_of_four(float value) {
+  value = fmaxf(value, __shfl_xor_sync(~0u, value, 1));
+  return fmaxf(value, __shfl_xor_sync(~0u, value, 2));
+}
+__device__ inline float sum_of_four(float value) {
+  value += __shfl_xor_sync(~0u, value, 1);
+  return value + __shfl_xor_sync(~0u, value, 2);
+}
+
+constexpr float kNoScore = -std::numeric_limits<float>::infinity();
+
+// A row's scores so far: the largest, and the sum of the weights relative to it.
+struct RowState {
+  float largest = kNoScore;
+  float sum = 0;
+
+  // Takes a new largest score; returns what all sums so far are to be multiplied by.
+  __device__ float raise(float score) {
+    const float before = largest;
+    largest = fmaxf(largest, score);
+    const float factor = power_of_two(before - base());
+    sum *= factor;
+    return factor;
+  }
+  // What to subtract from scores: finite even if nothing was visible yet.
+  __device__ float base() const { return largest == kNoScore ? 0.0f : largest; }
+};
+
+// The tile's queries, times the scale.
+template <int kRows, int kDim, int kThreads>
+__device__ void load_queries(const AttentionArguments& a, const AttentionTile& tile, Bits16* to) {
+  constexpr int kChunks = kDim / kChunk;
+  for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
+    const int row = i / kChunks;
+    const int chunk = i % kChunks;
+    uint4 packed{};
+    if (tile.has(row)) {
+      const std::int64_t query =
+          std::int64_t{tile.first_row + tile.token(row)} * a.heads + tile.head(row);
+      const float4* from =
+          reinterpret_cast<const float4*>(a.queries + query * a.query_stride + chunk * kChunk);
+      const float4 low = from[0];
+      const float4 high = from[1];
+      packed = {pack_bf16(low.x * a.scale, low.y * a.scale),
+                pack_bf16(low.z * a.scale, low.w * a.scale),
+                pack_bf16(high.x * a.scale, high.y * a.scale),
+                pack_bf16(high.z * a.scale, high.w * a.scale)};
+    }
+    *reinterpret_cast<uint4*>(to + row * kDim + (chunk ^ (row % 8)) * kChunk) = packed;
+  }
+}
+
+// Copies tiles of keys and values from their pages. A thread copies parts of one row of every tile,
+// so that it looks up one page a tile, a tile ahead of the copy.
+template <int kKeys, int kThreads>
+class PageReader {
+ public:
+  __device__ PageReader(const AttentionArguments& a, const AttentionTile& tile)
+      : pages_(a.tables.pages + std::int64_t{tile.segment} * a.tables.page_stride),
+        page_tokens_(static_cast<unsigned>(a.page_tokens)),
+        kv_heads_(a.kv_heads),
+        kv_head_(tile.kv_head),
+        keys_(tile.keys),
+        token_(tile.begin * kKeys + row()) {
+    look_up();
+  }
+
+  // The row of the cache for this thread's token, or -1 beyond the last; then goes to the next
+  // tile.
+  __device__ std::int64_t next() {
+    const std::int64_t current = cache_row_;
+    token_ += kKeys;
+    look_up();
+    return current;
+  }
+
+  template <int kDim>
+  __device__ static void copy(const Bits16* cache, std::int64_t cache_row, Bits16* to) {
+    constexpr int kTurns = kDim / kChunk / kPerRow;
+    // Neighbouring rows begin at different chunks: eight lanes then write to all banks.
+    const int r = row();
+    const int twist = kPerRow == 2 ? (r % 4) ^ (r / 2 % 4) : kPerRow == 4 ? r % 2 : 0;
+    static_assert(kPerRow > 4 || kTurns % (8 / kPerRow) == 0);
+    const bool valid = cache_row >= 0;
+    const Bits16* from = cache + (valid ? cache_row * kDim : 0);
+    const unsigned base = shared_address(to + r * kDim);
+#pragma unroll
+    for (int i = 0; i < kTurns; ++i) {
+      const int chunk = (i ^ twist) * kPerRow + static_cast<int>(threadIdx.x) % kPerRow;
+      copy_async_or_zero(base + static_cast<unsigned>(chunk ^ (r % 8)) * 16, from + chunk * kChunk,
+                         valid);
+    }
+  }
+
+ private:
+  static constexpr int kPerRow = kThreads / kKeys;
+  static_assert(kPerRow >= 2);
+
+  __device__ static int row() {
+    return static_cast<int>(threadIdx.x) / kPerRow;
+  }
+  __device__ void look_up() {
+    if (token_ >= keys_) {
+      cache_row_ = -1;
+      return;
+    }
+    const auto token = static_cast<unsigned>(token_);
+    const unsigned page = token / page_tokens_;
+    cache_row_ = (std::int64_t{pages_[page]} * kv_heads_ + kv_head_) * page_tokens_ +
+                 (token - page * page_tokens_);
+  }
+
+  const int* pages_;
+  unsigned page_tokens_;
+  int kv_heads_, kv_head_, keys_;
+  int token_;
+  std::int64_t cache_row_;
+};
+
+// Where a row's results go: to `out` if there is one split, else to `partial`.
+struct RowOutput {
+  float* to = nullptr;  // nullptr: the row does not exist
+  float factor = 1;
+
+  template <int kValueDim>
+  __device__ static RowOutput of(const AttentionArguments& a, const AttentionTile& tile, int row,
+                                 const RowState& state, bool writes_limits) {
+    if (!tile.has(row)) return {};
+    const int token = tile.token(row);
+    const int head = tile.head(row);
+    if (a.part.splits == 1) {
+      const std::int64_t index = std::int64_t{tile.first_row + token} * a.heads + head;
+      return {a.out + index * a.out_stride, 1.0f / state.sum};
+    }
+    const std::int64_t index =
+        tile.split * a.part.partial_rows + partial_row(a, tile.segment, token, head);
+    if (writes_limits) a.limits[index] = {state.largest, state.sum};
+    return {a.partial + index * kValueDim, 1.0f};
+  }
+  __device__ void store(int column, float first, float second) const {
+    if (to != nullptr) *reinterpret_cast<float2*>(to + column) = {first * factor, second * factor};
+  }
+};
+
+}  // namespace krasis::cuda
