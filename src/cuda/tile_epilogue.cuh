@@ -1,0 +1,90 @@
+// What becomes of the sums of a warp's part of an output tile.
+#pragma once
+
+#include "cuda/tensor_core.cuh"
+#include "cuda/tile_gemm.h"
+
+namespace krasis::cuda {
+
+// The part: blocks of 16 rows from `first_row` on, tokens from `first_token` of the block on.
+struct WarpPart {
+  int first_row;
+  int first_token;
+};
+
+// Sums as multiply_add leaves them: 16-row block i, 8-token block n.
+template <int Blocks, int Tokens>
+using WarpSums = float[Blocks][Tokens / 8][4];
+
+template <int Blocks, int Tokens>
+__device__ void write_gated(const TileProduct& p, const TokenBlock& block, WarpPart part,
+                            const WarpSums<Blocks, Tokens>& sums) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  auto* out = static_cast<__nv_bfloat16*>(p.out);
+#pragma unroll
+  for (int n = 0; n < Tokens / 8; ++n) {
+    const int token = part.first_token + n * 8 + lane / 4;
+    auto* row = out + (block.first + token) * p.out_stride + part.first_row / 2 + lane % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < Blocks; ++i) {
+      const float(&c)[4] = sums[i][n];
+      const unsigned product = transpose8x8(pack_bf16(silu(c[0]) * c[2], silu(c[1]) * c[3]));
+      if (token < block.count && part.first_row + i * 16 < 2 * p.rows)
+        *reinterpret_cast<unsigned*>(row + i * 8) = product;
+    }
+  }
+}
+
+template <int Blocks, int Tokens>
+__device__ void write_pairs(const TileProduct& p, const TokenBlock& block, WarpPart part,
+                            const WarpSums<Blocks, Tokens>& sums) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int n = 0; n < Tokens / 8; ++n) {
+    const int token = part.first_token + n * 8 + lane / 4;
+    const bool exists = token < block.count;
+    const int position = block.first + token;
+    const int pair = p.order != nullptr && exists ? p.order[position] : position;
+    auto* row =
+        static_cast<__nv_bfloat16*>(p.out) + pair * p.out_stride + part.first_row + lane % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 2 * Blocks; ++i) {
+      const float* c = sums[i / 2][n] + i % 2 * 2;
+      const unsigned values = transpose8x8(pack_bf16(c[0], c[1]));
+      if (exists && part.first_row + i * 8 < p.rows)
+        *reinterpret_cast<unsigned*>(row + i * 8) = values;
+    }
+  }
+}
+
+template <int Blocks, int Tokens>
+__device__ void write_sums(const TileProduct& p, const TokenBlock& block, WarpPart part,
+                           const WarpSums<Blocks, Tokens>& sums) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int n = 0; n < 2 * (Tokens / 8); ++n) {
+    const int token = part.first_token + n / 2 * 8 + lane % 4 * 2 + n % 2;
+    if (token >= block.count) continue;
+    const int position = block.first + token;
+    const int pair = p.order != nullptr ? p.order[position] : position;
+    const float scale = p.scale != nullptr ? p.scale[pair] : 1.0f;
+    float* out = static_cast<float*>(p.out) + pair * p.out_stride;
+#pragma unroll
+    for (int i = 0; i < 2 * Blocks; ++i) {
+      const int row = part.first_row + i * 8 + lane / 4;
+      if (row >= p.rows) continue;
+      const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
+      out[row] = scale * sums[i / 2][n / 2][i % 2 * 2 + n % 2] + bias;
+    }
+  }
+}
+
+template <TileOutput Output, int Blocks, int Tokens>
+__device__ void write_output(const TileProduct& p, const TokenBlock& block, WarpPart part,
+                             const WarpSums<Blocks, Tokens>& sums) {
+  if constexpr (Output == TileOutput::Gated) write_gated<Blocks, Tokens>(p, block, part, sums);
+  if constexpr (Output == TileOutput::Pairs) write_pairs<Blocks, Tokens>(p, block, part, sums);
+  if constexpr (Output == TileOutput::Sums) write_sums<Blocks, Tokens>(p, block, part, sums);
+}
+
+}  // namespace krasis::cuda

@@ -1,0 +1,200 @@
+// How the tile product's operands come to shared memory: a ring of stages of 64 columns, filled by
+// cp.async ahead of the sums and across the borders of output tiles, so that a block's first
+// columns are on their way while the last tile is being written.
+#pragma once
+
+#include "cuda/tensor_core.cuh"
+#include "cuda/tile_gemm.h"
+
+namespace krasis::cuda {
+
+constexpr int kGemmThreads = 256;
+constexpr int kStageColumns = 64;
+constexpr int kStageTiles = kStageColumns / kTileColumns;
+constexpr int kBlockStrips = 4;
+constexpr int kRowBytes = kStageColumns * 2;  // of x in a stage: 8 pieces of 16 bytes, swizzled
+
+// A stage: [128 rows of x][4 strips' tiles][4 strips][2 groups][64 scales].
+template <int Bits>
+struct Stage {
+  static constexpr int kTokenBytes = kBlockTokens * kRowBytes;
+  static constexpr int kStripBytes = kStripRows * kStageColumns * Bits / 8;
+  static constexpr int kTiles = kTokenBytes;
+  static constexpr int kScales = kTiles + kBlockStrips * kStripBytes;
+  static constexpr int kGroupBytes = kStripRows * 2;
+  static constexpr int kBytes = kScales + kBlockStrips * 2 * kGroupBytes;
+};
+
+// The size that a block of tokens is computed with.
+__device__ inline int width_of(int count) {
+  return count > 64 ? 128 : count > 32 ? 64 : count > 16 ? 32 : 16;
+}
+
+__device__ inline int block_count(const TileProduct& p) {
+  return p.blocks != nullptr ? *p.block_count : (p.positions + kBlockTokens - 1) / kBlockTokens;
+}
+
+__device__ inline TokenBlock block_at(const TileProduct& p, int index) {
+  if (p.blocks != nullptr) {
+    const int4 v = reinterpret_cast<const int4*>(p.blocks)[index];
+    return {v.x, v.y, v.z, v.w};
+  }
+  const int first = index * kBlockTokens;
+  return {0, first, min(kBlockTokens, p.positions - first), 0};
+}
+
+__device__ inline const std::byte* expert_at(const TileSource& source, int expert) {
+  return source.table != nullptr ? source.table[expert]
+                                 : source.base + expert * source.expert_bytes;
+}
+
+template <int Bits>
+class Pipeline {
+ public:
+  __device__ Pipeline(const TileProduct& product, unsigned shared, int stages)
+      : product_(product),
+        shared_(shared),
+        stages_(stages),
+        row_blocks_((product.weight.strips + kBlockStrips - 1) / kBlockStrips),
+        tiles_(block_count(product) * row_blocks_),
+        stages_of_tile_(product.weight.k_tiles / kStageTiles),
+        tile_(static_cast<int>(blockIdx.x)) {
+    if (tile_ < tiles_) enter_tile();
+    for (int i = 0; i < stages_ - 1; ++i) fill();
+  }
+
+  __device__ int tiles() const { return tiles_; }
+  __device__ int row_blocks() const { return row_blocks_; }
+  __device__ int stages_of_tile() const { return stages_of_tile_; }
+
+  // Waits for the next stage, starts filling the one that was read before it, and returns the
+  // address of the next. All threads together.
+  __device__ unsigned next() {
+    wait();
+    __syncthreads();
+    fill();
+    const unsigned stage = shared_ + read_ * Stage<Bits>::kBytes;
+    read_ = read_ + 1 == stages_ ? 0 : read_ + 1;
+    return stage;
+  }
+
+ private:
+  static constexpr int kTilePieces = kBlockStrips * Stage<Bits>::kStripBytes / 16 / kGemmThreads;
+  static constexpr int kStripPieces = Stage<Bits>::kStripBytes / 16;
+  static constexpr int kRowPieces = kRowBytes / 16;
+  static constexpr int kRowStep = kGemmThreads / kRowPieces;
+  static constexpr int kRowsAThread = kBlockTokens / kRowStep;
+
+  // wait_group takes a constant.
+  __device__ void wait() const {
+    switch (stages_) {
+      case 2:
+        return copy_async_wait<0>();
+      case 3:
+        return copy_async_wait<1>();
+      case 4:
+        return copy_async_wait<2>();
+      case 5:
+        return copy_async_wait<3>();
+      case 6:
+        return copy_async_wait<4>();
+      case 7:
+        return copy_async_wait<5>();
+      default:
+        return copy_async_wait<6>();
+    }
+  }
+
+  __device__ void enter_tile() {
+    const TileSource& weight = product_.weight;
+    const TokenBlock block = block_at(product_, tile_ / row_blocks_);
+    const int first_strip = tile_ % row_blocks_ * kBlockStrips;
+    const std::byte* expert = expert_at(weight, block.expert);
+    const int thread = static_cast<int>(threadIdx.x);
+    const auto strip_bytes = static_cast<std::size_t>(weight.k_tiles / kStageTiles) *
+                             static_cast<std::size_t>(Stage<Bits>::kStripBytes);
+#pragma unroll
+    for (int i = 0; i < kTilePieces; ++i) {
+      const int piece = thread + i * kGemmThreads;
+      const int strip = min(first_strip + piece / kStripPieces, weight.strips - 1);
+      tiles_from_[i] = expert + weight.tiles + strip * strip_bytes + piece % kStripPieces * 16;
+    }
+    const int stage_groups = weight.group == 32 ? 2 : 1;
+    const int strip = min(first_strip + thread / (8 * stage_groups), weight.strips - 1);
+    const int groups = weight.k_tiles * static_cast<int>(kTileColumns) / weight.group;
+    scales_from_ = expert + weight.scales +
+                   (static_cast<std::size_t>(strip) * groups + thread / 8 % stage_groups) *
+                       Stage<Bits>::kGroupBytes +
+                   thread % 8 * 16;
+
+    width_ = width_of(block.count);
+#pragma unroll
+    for (int i = 0; i < kRowsAThread; ++i) {
+      // Rows past the end repeat the last one; what comes of them is not written.
+      const int position = block.first + min(thread / kRowPieces + i * kRowStep, block.count - 1);
+      const int pair = product_.order != nullptr && product_.pairs_a_row > 0
+                           ? product_.order[position] / product_.pairs_a_row
+                           : position;
+      rows_from_[i] = reinterpret_cast<const std::byte*>(product_.x + pair * product_.x_stride) +
+                      thread % kRowPieces * 16;
+    }
+  }
+
+  __device__ void fill() {
+    if (tile_ < tiles_) {
+      copy_stage();
+      if (++column_stage_ == stages_of_tile_) {
+        column_stage_ = 0;
+        tile_ += static_cast<int>(gridDim.x);
+        if (tile_ < tiles_) enter_tile();
+      }
+    }
+    copy_async_commit();
+    write_ = write_ + 1 == stages_ ? 0 : write_ + 1;
+  }
+
+  __device__ void copy_stage() const {
+    const int thread = static_cast<int>(threadIdx.x);
+    const unsigned stage = shared_ + write_ * Stage<Bits>::kBytes;
+#pragma unroll
+    for (int i = 0; i < kTilePieces; ++i) {
+      copy_async(
+          stage + Stage<Bits>::kTiles + (thread + i * kGemmThreads) * 16,
+          tiles_from_[i] + static_cast<std::size_t>(column_stage_) * Stage<Bits>::kStripBytes);
+    }
+    const int row = thread / kRowPieces;
+    const unsigned piece = static_cast<unsigned>(thread % kRowPieces ^ (row % 8)) * 16;
+#pragma unroll
+    for (int i = 0; i < kRowsAThread; ++i) {
+      if (row + i * kRowStep < width_) {
+        copy_async(stage + (row + i * kRowStep) * kRowBytes + piece,
+                   rows_from_[i] + static_cast<std::size_t>(column_stage_) * kRowBytes);
+      }
+    }
+    const int group = product_.weight.group;
+    const int stage_groups = group == 32 ? 2 : 1;
+    if (thread < kBlockStrips * 8 * stage_groups) {
+      const int first_group = column_stage_ * kStageColumns / group;
+      const int strip = thread / (8 * stage_groups);
+      const unsigned to = (strip * 2 + thread / 8 % stage_groups) * Stage<Bits>::kGroupBytes;
+      copy_async(stage + Stage<Bits>::kScales + to + thread % 8 * 16,
+                 scales_from_ + static_cast<std::size_t>(first_group) * Stage<Bits>::kGroupBytes);
+    }
+  }
+
+  const TileProduct& product_;
+  unsigned shared_;
+  int stages_;
+  int row_blocks_, tiles_, stages_of_tile_;
+  int read_ = 0, write_ = 0;
+
+  // Where the next stage is filled from.
+  int tile_;
+  int column_stage_ = 0;
+  int width_ = 0;
+  const std::byte* tiles_from_[kTilePieces];
+  const std::byte* scales_from_;
+  const std::byte* rows_from_[kRowsAThread];
+};
+
+}  // namespace krasis::cuda
