@@ -4,6 +4,7 @@
 #include "cuda/expert_lists.h"
 #include "cuda/experts.h"
 #include "cuda/experts_plain.h"
+#include "cuda/linear_plan.h"
 #include "cuda/rows_bf16.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_core.cuh"
@@ -115,7 +116,7 @@ struct Sources {
   }
 };
 
-// Up to kVectorTokens tokens: two launches.
+// Two launches, bound by reading the weights.
 void few_tokens(const Experts& op, const Launch& launch) {
   const ExpertMatrices::Tiled& tiled = *op.matrices.tiled;
   const Widths widths(tiled);
@@ -167,6 +168,11 @@ void few_tokens(const Experts& op, const Launch& launch) {
   }
   tile_vector(first, TileOutput::Gated, launch);
   tile_vector(second, TileOutput::Sums, launch);
+}
+
+bool are_few(const ExpertMatrices& matrices, std::int64_t tokens, std::int64_t top_k) {
+  const bool dense = matrices.experts == 1 && top_k == 1;
+  return tokens <= (dense ? kTileVectorTokens : kVectorTokens);
 }
 
 struct Intermediates {
@@ -230,7 +236,7 @@ void many_tokens(const Experts& op, const Intermediates& memory, const Launch& l
 void experts(const Experts& op, const Launch& launch) {
   if (op.x.rows == 0) return;
   if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
-  if (op.x.rows <= kVectorTokens) return few_tokens(op, launch);
+  if (are_few(op.matrices, op.x.rows, op.top_k)) return few_tokens(op, launch);
 
   const Widths widths(*op.matrices.tiled);
   const std::int64_t part = part_tokens(widths, op.matrices, op.x.rows, op.top_k,
@@ -257,7 +263,7 @@ std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t t
                                   std::int64_t top_k) {
   if (!matrices.tiled.has_value()) return plain_experts_bytes(matrices, tokens, top_k);
   const Widths widths(*matrices.tiled);
-  if (tokens <= kVectorTokens) {
+  if (are_few(matrices, tokens, top_k)) {
     const std::int64_t pairs = tokens * top_k;
     const std::int64_t strips = matrices.tiled->w2.strips();
     return static_cast<std::size_t>(2 * tokens * widths.x + 2 * pairs * widths.gated_exists +

@@ -54,11 +54,14 @@ class Scratch {
   std::size_t used_bytes_ = 0;
 };
 
+class CublasLt;  // cublaslt.h
+
 struct Launch {
   cudaStream_t stream;
   Scratch& scratch;
   const DeviceProperties& device;
   const StepTables& tables;
+  CublasLt* cublas = nullptr;  // nullptr: not there
 };
 
 }  // namespace krasis::cuda

@@ -17,6 +17,11 @@ __device__ inline unsigned shared_address(const void* pointer) {
 __device__ inline void copy_async(unsigned to, const void* from) {
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;\n" ::"r"(to), "l"(from));
 }
+// The same, or zeros if there is nothing to copy.
+__device__ inline void copy_async_or_zero(unsigned to, const void* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
+               "r"(exists ? 16 : 0));
+}
 __device__ inline void copy_async_commit() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }

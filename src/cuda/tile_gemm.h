@@ -76,9 +76,13 @@ struct TileVector {
   const int* ids = nullptr;  // [pairs] the expert of each; nullptr: 0
   int pairs_a_row = 1;       // pair p takes row p / pairs_a_row of x
 
+  // Above 1, the matrix is one of rows / heads rows a head, and there are rows p * heads + head of
+  // x and of out. Without ids.
+  int heads = 1;
+
   void* out = nullptr;  // Gated: BF16 [pairs, r]; Sums: F32 [pairs, n]; Pairs is not offered
   long long out_stride = 0;
-  int rows = 0;
+  int rows = 0;  // rows n that are written, of a head
   const float* scale = nullptr;
   const float* bias = nullptr;
 

@@ -186,7 +186,9 @@ __device__ void write_gated(const TileVector& p, const PairList& list, const Str
 }
 
 __device__ void write_sums(const TileVector& p, const PairList& list, const StripSums& sums) {
-  const int strip = static_cast<int>(blockIdx.x);
+  const int head_strips = p.weight.strips / p.heads;
+  const int head = static_cast<int>(blockIdx.x) / head_strips;
+  const int strip = static_cast<int>(blockIdx.x) % head_strips;
   for (int at = static_cast<int>(threadIdx.x); at < list.count * kStrip;
        at += static_cast<int>(blockDim.x)) {
     const int pair = list.pairs[at / kStrip];
@@ -194,8 +196,8 @@ __device__ void write_sums(const TileVector& p, const PairList& list, const Stri
     if (row >= p.rows) continue;
     const float scale = p.scale != nullptr && p.total == nullptr ? p.scale[pair] : 1.0f;
     const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-    static_cast<float*>(p.out)[pair * p.out_stride + row] =
-        scale * sums[at % kStrip][at / kStrip] + bias;
+    const long long to = (static_cast<long long>(pair) * p.heads + head) * p.out_stride + row;
+    static_cast<float*>(p.out)[to] = scale * sums[at % kStrip][at / kStrip] + bias;
   }
 }
 
@@ -247,9 +249,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
   const std::byte* tiles = expert + p.weight.tiles + strip * (columns * kStrip * Bits / 8);
   const std::byte* scales =
       expert + p.weight.scales + strip * (columns / p.weight.group * (kStrip * 2));
-  const X* row = lane / 4 < list.count ? static_cast<const X*>(p.x) +
-                                             list.pairs[lane / 4] / p.pairs_a_row * p.x_stride
-                                       : nullptr;
+  const X* row = nullptr;
+  if (lane / 4 < list.count) {
+    const int head = static_cast<int>(blockIdx.x) / (p.weight.strips / p.heads);
+    const long long index =
+        static_cast<long long>(list.pairs[lane / 4] / p.pairs_a_row) * p.heads + head;
+    row = static_cast<const X*>(p.x) + index * p.x_stride;
+  }
   float sums[4][4] = {};
   if (p.weight.group == 128) {
     multiply_turns<Bits, 128>(p, tiles, scales, row, sums);
