@@ -29,12 +29,14 @@ Devices list_devices();
 
 struct DeviceOptions {
   int index = 0;
-  std::size_t vram_limit_bytes = 0;         // all that is allocated there; 0: what the device has
-  std::size_t scratch_bytes = 0;            // for intermediate results of one op; 0: by device size
-  std::size_t max_step_segments = 1024;     // sequences in a step
-  std::size_t max_step_tokens = 1U << 17U;  // tokens in a step
-  std::size_t max_step_pages = 1U << 20U;   // entries of all page tables together
+  std::size_t vram_limit_bytes = 0;  // of all that is allocated there; 0: what the device has
+  std::size_t scratch_bytes = 0;     // for one op's intermediate results; 0: by the memory's size
+  bool graphs = true;                // repeat decode steps as graphs
 };
+
+// Bytes that make_cuda_ops() takes for itself on a device with `memory_bytes` (of the device or of
+// the limit, the smaller one).
+std::size_t fixed_device_bytes(std::size_t memory_bytes);
 
 // Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
 // cannot be used, Error(OutOfMemory) where the memory or its limit is too small.

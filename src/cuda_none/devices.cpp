@@ -2,7 +2,13 @@
 
 namespace krasis::cuda {
 
-Devices list_devices() { return {.found = {}, .problem = "built without CUDA"}; }
+Devices list_devices() {
+  return {.found = {}, .problem = "built without CUDA"};
+}
+
+std::size_t fixed_device_bytes(std::size_t /*memory_bytes*/) {
+  return 0;
+}
 
 std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& /*options*/) {
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");

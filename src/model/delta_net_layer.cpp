@@ -115,9 +115,9 @@ class DeltaNetLayer final : public LayerPart {
   DenseMatrix z_;               // [values, hidden]
   DenseMatrix ba_;              // [2 * value_heads, hidden]
   DenseMatrix output_;
-  std::vector<float> conv_;             // [2 * keys + values, conv_width]
-  std::vector<float> a_log_, dt_bias_;  // [value_heads]
-  std::vector<float> norm_;             // [value_dim]
+  DenseVector conv_;             // [2 * keys + values, conv_width]
+  DenseVector a_log_, dt_bias_;  // [value_heads]
+  DenseVector norm_;             // [value_dim]
 };
 
 }  // namespace

@@ -63,7 +63,7 @@ DenseFormat per_head(DenseFormat format, std::int64_t rows_a_head) {
 class LatentLayer final : public LayerPart {
  public:
   LatentLayer(const LatentAttention& spec, std::int64_t layer, Loader& loader, RotaryTables& rotary)
-      : spec_(spec), layer_(layer), rotary_(rotary.add(spec.rotary)) {
+      : spec_(spec), layer_(layer), rotary_(rotary.add(spec.rotary, loader.memory())) {
     const DenseFormat format = loader.formats().attention;
     if (spec.q_lora_rank > 0) {
       query_down_ = loader.matrix(Role::QueryDown, layer, format);
@@ -158,8 +158,8 @@ class LatentLayer final : public LayerPart {
   std::size_t rotary_;      // table
   DenseMatrix query_down_;  // only with q_lora_rank
   DenseMatrix query_, kv_down_, key_up_, value_up_, output_;
-  std::vector<float> query_down_bias_, kv_down_bias_, output_bias_;  // or empty
-  std::vector<float> query_norm_, kv_norm_;
+  DenseVector query_down_bias_, kv_down_bias_, output_bias_;  // or empty
+  DenseVector query_norm_, kv_norm_;
 };
 
 }  // namespace

@@ -27,10 +27,8 @@ class SparseFfnLayer final : public LayerPart {
     const Routing& routing = spec_.routing;
     const MutableRows logits = step.workspace.rows(x.rows, routing.experts);
     step.ops.linear({.x = x, .weight = router_.matrix, .bias = {}, .out = logits});
-    if (step.observer != nullptr) {
-      step.ops.synchronize();
-      step.observer->router_logits(layer_, logits);
-    }
+    if (step.observer != nullptr)
+      show(step, logits, [&](Rows rows) { step.observer->router_logits(layer_, rows); });
     const std::span<std::int32_t> ids = step.workspace.integers(x.rows * routing.top_k);
     const std::span<float> weights(step.workspace.rows(x.rows, routing.top_k).data, ids.size());
     step.ops.route({.logits = logits,
@@ -63,7 +61,7 @@ class SparseFfnLayer final : public LayerPart {
   std::int64_t layer_;
   ExpertMatrices experts_;
   DenseMatrix router_;               // [experts, hidden]
-  std::vector<float> router_bias_;   // [experts], or empty
+  DenseVector router_bias_;          // [experts], or empty
   std::optional<OneExpert> shared_;  // all shared experts as one
   DenseMatrix shared_gate_;          // [1, hidden], or unused
 };

@@ -28,8 +28,7 @@ namespace krasis {
 // What tells steps apart that do not do the same; see Ops::run_step().
 struct StepKey {
   std::int64_t tokens = 0;
-  std::int64_t logit_rows = 0;
-  const void* state = nullptr;
+  std::uint64_t state = 0;
 
   friend auto operator<=>(const StepKey&, const StepKey&) = default;
 };

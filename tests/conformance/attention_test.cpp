@@ -10,6 +10,7 @@ using test::for_each_backend;
 using test::kUlp;
 using test::normal_values;
 using test::relative_error;
+using test::rounded;
 using test::StridedRows;
 
 struct Shape {
@@ -116,8 +117,8 @@ void compare(const Shape& shape, DType dtype, const std::vector<Sequence>& seque
                        std::vector<float>(static_cast<std::size_t>(rows * shape.value_dim), 77));
     op.out = actual.view();
     ops.attention(op);
-    expect_near(actual.values(), expected.values(), magnitude, tolerance);
-    EXPECT_LT(relative_error(actual.values(), expected.values()), 2e-6);
+    expect_near(actual.values(), expected.values(), magnitude, rounded(tolerance));
+    EXPECT_LT(relative_error(actual.values(), expected.values()), rounded(2e-6));
     EXPECT_TRUE(actual.gaps_untouched());
   });
 }

@@ -9,6 +9,7 @@ using test::for_each_backend;
 using test::kUlp;
 using test::normal_values;
 using test::relative_error;
+using test::rounded;
 using test::StridedRows;
 
 // Four sequences; one starts anew in a slot that is not empty, one has no tokens.
@@ -152,10 +153,10 @@ TEST(Conformance, DeltaNet) {
       auto state = given.before;
       StridedRows actual(kTokens, heads.value_heads * heads.value_dim);
       ops.delta_net(given.op(all, state, actual));
-      expect_near(actual.values(), expected.values(), magnitude, tolerance);
-      expect_near(state, expected_state, state_magnitude, tolerance);
-      EXPECT_LT(relative_error(actual.values(), expected.values()), 2e-6);
-      EXPECT_LT(relative_error(state, expected_state), 2e-6);
+      expect_near(actual.values(), expected.values(), magnitude, rounded(tolerance));
+      expect_near(state, expected_state, state_magnitude, rounded(tolerance));
+      EXPECT_LT(relative_error(actual.values(), expected.values()), rounded(2e-6));
+      EXPECT_LT(relative_error(state, expected_state), rounded(2e-6));
       EXPECT_TRUE(actual.gaps_untouched());
     });
   }

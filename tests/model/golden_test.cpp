@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <set>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 #include "model/trace.h"
 
 namespace krasis {

@@ -16,7 +16,9 @@
 #include "model/model.h"
 #include "support/reference_data.h"
 #include "weights/plain_experts.h"
+#include "weights/resident_experts.h"
 #include "weights/tensor_source.h"
+#include "weights/tile_experts.h"
 
 namespace krasis::test {
 
@@ -68,11 +70,27 @@ inline std::string test_name(const Case& one) {
   return name;
 }
 
+// Experts for `memory`: as stored (16 bits) or as tiles of 4 or 8 bits.
+inline std::unique_ptr<ExpertStore> load_experts(const ModelDescription& description,
+                                                 TensorSource& source, int bits, Memory& memory) {
+  std::unique_ptr<ExpertStore> experts;
+  if (bits == 16) {
+    experts = make_plain_experts(description, source);
+  } else {
+    TileOptions options;
+    options.type = expert_tile_type(description.spec, bits);
+    experts = make_tile_experts(description, source, options);
+  }
+  return memory.is_host() ? std::move(experts)
+                          : make_resident_experts(description.spec, *experts, memory);
+}
+
 struct LoadedModel {
-  LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats = {})
+  LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats = {},
+              int expert_bits = 16)
       : description(read_model_description(dir)),
         source(open_checkpoint(dir)),
-        experts(make_plain_experts(description, *source)),
+        experts(load_experts(description, *source, expert_bits, backend.memory())),
         model(description, *source, experts.get(), formats, backend) {}
 
   const ModelSpec& spec() const { return description.spec; }
@@ -128,7 +146,8 @@ class Session {
                    DType kv_type = DType::F32)
       : loaded_(loaded),
         state_(loaded.spec(),
-               {.pages = pages, .page_tokens = kPageTokens, .slots = slots, .kv_type = kv_type}) {
+               {.pages = pages, .page_tokens = kPageTokens, .slots = slots, .kv_type = kv_type},
+               loaded.model.memory()) {
     free_.resize(static_cast<std::size_t>(pages));
     std::iota(free_.begin(), free_.end(), 0);
     std::mt19937 random(7);
