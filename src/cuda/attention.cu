@@ -39,6 +39,8 @@ void run(const AttentionArguments& arguments, const Attention& op, const Launch&
     case AttentionKernel::LatentMedium:
     case AttentionKernel::LatentLarge:
       return attention_latent(arguments, launch.stream);
+    case AttentionKernel::LatentHopper:
+      return attention_latent_hopper(arguments, launch.stream);
   }
 }
 

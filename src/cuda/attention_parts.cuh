@@ -13,6 +13,21 @@ namespace krasis::cuda {
 using Bits16 = unsigned short;  // a BF16 number
 constexpr int kChunk = 8;       // numbers of 16 bytes
 
+// How rows of `Dim` numbers lie in shared memory: one after the other, ...
+template <int Dim>
+struct RowLayout {
+  static constexpr int kDim = Dim;
+  static constexpr int kPitch = Dim * 2;  // bytes from a row to the next
+  static constexpr int kPanel = 128;      // bytes from 64 numbers of a row to its next 64
+};
+// ... or in panels of 64 columns, `Rows` rows each.
+template <int Dim, int Rows>
+struct PanelLayout {
+  static constexpr int kDim = Dim;
+  static constexpr int kPitch = 128;
+  static constexpr int kPanel = Rows * 128;
+};
+
 struct AttentionArguments {
   const float* queries;  // [tokens * heads, key_dim], rows query_stride apart
   std::int64_t query_stride;
@@ -32,6 +47,7 @@ void attention_prompt(const AttentionArguments& arguments, int dim, cudaStream_t
 void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_combine(const AttentionArguments& arguments, int value_dim, cudaStream_t stream);
+void attention_latent_hopper(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_any(const Attention& op, const Launch& launch);
 
 // The row of `partial` and `limits` in a split.
@@ -97,12 +113,6 @@ __device__ inline void load_transposed(unsigned address, unsigned (&r)[4]) {
                : "r"(address));
 }
 
-// copy_async, or 16 bytes of zero.
-__device__ inline void copy_async_or_zero(unsigned to, const void* from, bool copies) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
-               "r"(copies ? 16 : 0));
-}
-
 __device__ inline float power_of_two(float exponent) {
   float power;
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(exponent));
@@ -138,9 +148,9 @@ struct RowState {
 };
 
 // The tile's queries, times the scale.
-template <int kRows, int kDim, int kThreads>
+template <int kRows, class Layout, int kThreads>
 __device__ void load_queries(const AttentionArguments& a, const AttentionTile& tile, Bits16* to) {
-  constexpr int kChunks = kDim / kChunk;
+  constexpr int kChunks = Layout::kDim / kChunk;
   for (int i = threadIdx.x; i < kRows * kChunks; i += kThreads) {
     const int row = i / kChunks;
     const int chunk = i % kChunks;
@@ -157,7 +167,8 @@ __device__ void load_queries(const AttentionArguments& a, const AttentionTile& t
                 pack_bf16(high.x * a.scale, high.y * a.scale),
                 pack_bf16(high.z * a.scale, high.w * a.scale)};
     }
-    *reinterpret_cast<uint4*>(to + row * kDim + (chunk ^ (row % 8)) * kChunk) = packed;
+    const int place = row * Layout::kPitch + chunk / 8 * Layout::kPanel + (chunk ^ row) % 8 * 16;
+    *reinterpret_cast<uint4*>(reinterpret_cast<char*>(to) + place) = packed;
   }
 }
 
@@ -185,21 +196,29 @@ class PageReader {
     return current;
   }
 
-  template <int kDim>
+  template <class Layout>
   __device__ static void copy(const Bits16* cache, std::int64_t cache_row, Bits16* to) {
-    constexpr int kTurns = kDim / kChunk / kPerRow;
+    constexpr int kTurns = Layout::kDim / kChunk / kPerRow;
     // Neighbouring rows begin at different chunks: eight lanes then write to all banks.
     const int r = row();
     const int twist = kPerRow == 2 ? (r % 4) ^ (r / 2 % 4) : kPerRow == 4 ? r % 2 : 0;
     static_assert(kPerRow > 4 || kTurns % (8 / kPerRow) == 0);
+    // Where in 128 bytes this thread's first chunk is. Kept from the compiler, which would
+    // otherwise keep every turn's addresses in registers that the results need.
+    unsigned place =
+        static_cast<unsigned>(twist * kPerRow + static_cast<int>(threadIdx.x) % kPerRow) * 16;
+    asm volatile("" : "+r"(place));
     const bool valid = cache_row >= 0;
-    const Bits16* from = cache + (valid ? cache_row * kDim : 0);
-    const unsigned base = shared_address(to + r * kDim);
+    const char* const from =
+        reinterpret_cast<const char*>(cache + (valid ? cache_row * Layout::kDim : 0));
+    const unsigned base = shared_address(to) + static_cast<unsigned>(r * Layout::kPitch);
+    const unsigned shared_place = place ^ static_cast<unsigned>(r % 8) * 16;
 #pragma unroll
     for (int i = 0; i < kTurns; ++i) {
-      const int chunk = (i ^ twist) * kPerRow + static_cast<int>(threadIdx.x) % kPerRow;
-      copy_async_or_zero(base + static_cast<unsigned>(chunk ^ (r % 8)) * 16, from + chunk * kChunk,
-                         valid);
+      const unsigned panel = static_cast<unsigned>(i * kPerRow / 8);
+      const unsigned turn = static_cast<unsigned>(i * kPerRow % 8) * 16;
+      copy_async_or_zero(base + panel * Layout::kPanel + (shared_place ^ turn),
+                         from + panel * 128 + (place ^ turn), valid);
     }
   }
 

@@ -31,9 +31,13 @@ bool fits_tensor_cores(const Attention& op) {
 
 AttentionKernel many_rows_kernel(const Attention& op, const DeviceProperties& device) {
   if (op.kv.values != nullptr) return AttentionKernel::Prompt;
+  constexpr int kHopper = 90;
   constexpr std::size_t kLarge = 225 * 1024;  // attention_shared.cu's tiles, and a kilobyte spare
   constexpr std::size_t kMedium = 154 * 1024;
-  if (device.shared_bytes >= kLarge) return AttentionKernel::LatentLarge;
+  if (device.shared_bytes >= kLarge) {
+    return device.capability == kHopper ? AttentionKernel::LatentHopper
+                                        : AttentionKernel::LatentLarge;
+  }
   return device.shared_bytes >= kMedium ? AttentionKernel::LatentMedium
                                         : AttentionKernel::LatentSmall;
 }
@@ -49,7 +53,7 @@ AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties
   // Not every segment can have most_rows.
   const std::int64_t busy =
       std::min(tiles * sizes.segments, sizes.tokens * sizes.group / rows + sizes.segments);
-  const std::int64_t per_multiprocessor = part.kernel == AttentionKernel::LatentLarge ? 1 : 2;
+  const std::int64_t per_multiprocessor = part.kernel >= AttentionKernel::LatentMedium ? 1 : 2;
   const std::int64_t wanted = device.multiprocessors * per_multiprocessor;
   const std::int64_t most = std::min(kMostSplits, divide_up(sizes.context, kLeastSplitKeys));
   part.splits = static_cast<int>(
@@ -74,6 +78,7 @@ int tile_rows(AttentionKernel kernel) {
       return 16;
     case AttentionKernel::LatentMedium:
     case AttentionKernel::LatentLarge:
+    case AttentionKernel::LatentHopper:
       return 64;
   }
   return 1;

@@ -21,6 +21,7 @@ enum class AttentionKernel : std::uint8_t {
   LatentSmall,   // 16 rows, 32 keys a turn
   LatentMedium,  // 64 rows, 32 keys a turn
   LatentLarge,   // 64 rows, 64 keys a turn
+  LatentHopper,  // the same with the instructions of sm_90a
 };
 
 int tile_rows(AttentionKernel kernel);

@@ -17,7 +17,8 @@ struct PromptTile {
   static constexpr int kRows = kWarpsOfBlock * kTiles * 16;
   static constexpr int kKeys = 64;
   static constexpr int kBlocks = kBlocksPerMultiprocessor;
-  static constexpr int kPitch = kDim * 2;  // bytes of a row in shared memory
+  using Layout = RowLayout<kDim>;
+  static constexpr int kPitch = Layout::kPitch;
   static constexpr std::size_t kSharedBytes = std::size_t{kRows + 2 * kKeys} * kPitch;
 };
 
@@ -173,19 +174,19 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) prompt(const Attentio
   Fragments<T> f{};
 
   std::int64_t cache_row = reader.next();
-  if (tile.begin < tile.end) Reader::template copy<T::kDim>(a.keys, cache_row, keys);
+  if (tile.begin < tile.end) Reader::template copy<typename T::Layout>(a.keys, cache_row, keys);
   copy_async_commit();
-  load_queries<T::kRows, T::kDim, T::kThreads>(a, tile, shared);
+  load_queries<T::kRows, typename T::Layout, T::kThreads>(a, tile, shared);
   for (int j = tile.begin; j < tile.end; ++j) {
     copy_async_wait<0>();
     __syncthreads();  // the keys are there, and nobody reads the last tile's values any more
-    Reader::template copy<T::kDim>(a.values, cache_row, values);
+    Reader::template copy<typename T::Layout>(a.values, cache_row, values);
     copy_async_commit();
     cache_row = reader.next();
     multiply_keys(f, query_address, shared_address(keys), lane);
     copy_async_wait<0>();
     __syncthreads();  // the values are there, and nobody reads the keys any more
-    if (j + 1 < tile.end) Reader::template copy<T::kDim>(a.keys, cache_row, keys);
+    if (j + 1 < tile.end) Reader::template copy<typename T::Layout>(a.keys, cache_row, keys);
     copy_async_commit();
     if ((j + 1) * T::kKeys > tile.position(0) + 1) mask(f, tile, warp_row, j * T::kKeys, lane);
     weigh(f);

@@ -272,10 +272,10 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
     if (j < tile.end) {
       const std::int64_t cache_row = reader.next();
       Bits16* const keys = place.stage(j);
-      Reader::template copy<T::shape.key_dim>(a.keys, cache_row, keys);
+      Reader::template copy<RowLayout<T::shape.key_dim>>(a.keys, cache_row, keys);
       if constexpr (!T::shape.latent) {
-        Reader::template copy<T::shape.value_dim>(a.values, cache_row,
-                                                  keys + T::shape.keys * T::shape.key_dim);
+        Reader::template copy<RowLayout<T::shape.value_dim>>(
+            a.values, cache_row, keys + T::shape.keys * T::shape.key_dim);
       }
     }
     copy_async_commit();
@@ -283,7 +283,7 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
 
   SharedFragments<T> f{};
   fetch(tile.begin);
-  load_queries<T::kRows, T::shape.key_dim, T::kThreads>(a, tile, place.queries);
+  load_queries<T::kRows, RowLayout<T::shape.key_dim>, T::kThreads>(a, tile, place.queries);
   for (int j = tile.begin; j < tile.end; ++j) {
     copy_async_wait<0>();
     __syncthreads();  // the tile is there, and nobody reads the one before any more

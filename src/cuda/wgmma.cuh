@@ -1,0 +1,86 @@
+// Products of a warp group (four warps) on tensor cores that read shared memory themselves: sm_90a
+// only. PTX ISA: wgmma. Operands are BF16 in panels of 64 columns, a row of 128 bytes after the
+// other, chunk c of row r at place c ^ (r % 8); panels begin at multiples of 1024 bytes.
+#pragma once
+
+#include <cstdint>
+
+namespace krasis::cuda {
+
+// An operand in shared memory. `panel_bytes` matters only where the product's rows or columns run
+// across panels, that is for values.
+__device__ inline std::uint64_t operand(unsigned address, unsigned panel_bytes) {
+  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
+  constexpr std::uint64_t kEightRows = std::uint64_t{1024 / 16} << 32;
+  return kSwizzle128 | kEightRows | std::uint64_t{panel_bytes / 16} << 16 | address / 16;
+}
+
+// The operand that begins `bytes` further on.
+__device__ inline std::uint64_t further(std::uint64_t operand, unsigned bytes) {
+  return operand + bytes / 16;
+}
+
+// Registers may have been written since the last product.
+__device__ inline void products_begin() {
+  asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
+}
+__device__ inline void products_wait() {
+  asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n" ::: "memory");
+}
+
+// Nothing that uses these sums may be moved to before this.
+template <int kTiles>
+__device__ void hold(float (&sums)[kTiles][4]) {
+#pragma unroll
+  for (auto& tile : sums) {
+#pragma unroll
+    for (float& sum : tile) asm volatile("" : "+f"(sum)::"memory");
+  }
+}
+
+// What this thread wrote to shared memory can be read by products after the next barrier.
+__device__ inline void publish_shared() {
+  asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
+}
+
+// c[64, 32] (+)= a[64, 16] b[32, 16]^T, the numbers of a row of a and b following each other. Warp
+// w holds rows 16 w..; c[n] is columns 8 n.. as in multiply_add.
+__device__ inline void multiply_rows(float (&c)[4][4], std::uint64_t a, std::uint64_t b,
+                                     bool adds) {
+  asm volatile(
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %18, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+      "%16, %17, adds, 1, 1, 0, 0;\n}\n"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3])
+      : "l"(a), "l"(b), "r"(static_cast<int>(adds)));
+}
+
+// c[64, 128] += a[64, 16] b[16, 128], the numbers of a row of a following each other, and those of
+// a row of b, two panels wide.
+__device__ inline void multiply_columns(float (&c)[16][4], std::uint64_t a, std::uint64_t b) {
+  asm volatile(
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+      "%64, %65, 1, 1, 1, 0, 1;\n"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
+        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
+        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
+        "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]), "+f"(c[8][3]),
+        "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]), "+f"(c[10][0]), "+f"(c[10][1]),
+        "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]), "+f"(c[11][1]), "+f"(c[11][2]),
+        "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]),
+        "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]),
+        "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]), "+f"(c[15][1]),
+        "+f"(c[15][2]), "+f"(c[15][3])
+      : "l"(a), "l"(b));
+}
+
+}  // namespace krasis::cuda
