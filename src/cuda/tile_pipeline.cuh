@@ -48,7 +48,10 @@ __device__ inline const std::byte* expert_at(const TileSource& source, int exper
                                  : source.base + expert * source.expert_bytes;
 }
 
-template <int Bits>
+// `Held` stages are not overwritten after next() has given them out, the newest included: 1 for
+// instructions that have read their operands when they are over, 2 for those of a warp group, which
+// go on while the next stage is being prepared.
+template <int Bits, int Held>
 class Pipeline {
  public:
   __device__ Pipeline(const TileProduct& product, unsigned shared, int stages)
@@ -60,17 +63,18 @@ class Pipeline {
         stages_of_tile_(product.weight.k_tiles / kStageTiles),
         tile_(static_cast<int>(blockIdx.x)) {
     if (tile_ < tiles_) enter_tile();
-    for (int i = 0; i < stages_ - 1; ++i) fill();
+    for (int i = 0; i < stages_ - Held; ++i) fill();
   }
 
   __device__ int tiles() const { return tiles_; }
   __device__ int row_blocks() const { return row_blocks_; }
   __device__ int stages_of_tile() const { return stages_of_tile_; }
 
-  // Waits for the next stage, starts filling the one that was read before it, and returns the
+  // Waits for the next stage, starts filling the oldest of those that were read, and returns the
   // address of the next. All threads together.
   __device__ unsigned next() {
     wait();
+    if constexpr (Held > 1) fence_async_proxy();
     __syncthreads();
     fill();
     const unsigned stage = shared_ + read_ * Stage<Bits>::kBytes;
@@ -87,18 +91,18 @@ class Pipeline {
 
   // wait_group takes a constant.
   __device__ void wait() const {
-    switch (stages_) {
-      case 2:
+    switch (stages_ - Held) {
+      case 1:
         return copy_async_wait<0>();
-      case 3:
+      case 2:
         return copy_async_wait<1>();
-      case 4:
+      case 3:
         return copy_async_wait<2>();
-      case 5:
+      case 4:
         return copy_async_wait<3>();
-      case 6:
+      case 5:
         return copy_async_wait<4>();
-      case 7:
+      case 6:
         return copy_async_wait<5>();
       default:
         return copy_async_wait<6>();
