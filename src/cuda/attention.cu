@@ -33,6 +33,8 @@ void run(const AttentionArguments& arguments, const Attention& op, const Launch&
       return attention_any(op, launch);
     case AttentionKernel::Prompt:
       return attention_prompt(arguments, key_dim, launch.stream);
+    case AttentionKernel::PromptHopper:
+      return attention_prompt_hopper(arguments, key_dim, launch.stream);
     case AttentionKernel::Decode:
       return attention_decode(arguments, key_dim, launch.stream);
     case AttentionKernel::LatentSmall:

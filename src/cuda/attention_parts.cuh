@@ -47,6 +47,7 @@ void attention_prompt(const AttentionArguments& arguments, int dim, cudaStream_t
 void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_combine(const AttentionArguments& arguments, int value_dim, cudaStream_t stream);
+void attention_prompt_hopper(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent_hopper(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_any(const Attention& op, const Launch& launch);
 
@@ -189,15 +190,15 @@ class PageReader {
 
   // The row of the cache for this thread's token, or -1 beyond the last; then goes to the next
   // tile.
-  __device__ std::int64_t next() {
-    const std::int64_t current = cache_row_;
+  __device__ int next() {
+    const int current = cache_row_;
     token_ += kKeys;
     look_up();
     return current;
   }
 
   template <class Layout>
-  __device__ static void copy(const Bits16* cache, std::int64_t cache_row, Bits16* to) {
+  __device__ static void copy(const Bits16* cache, int cache_row, Bits16* to) {
     constexpr int kTurns = Layout::kDim / kChunk / kPerRow;
     // Neighbouring rows begin at different chunks: eight lanes then write to all banks.
     const int r = row();
@@ -210,7 +211,7 @@ class PageReader {
     asm volatile("" : "+r"(place));
     const bool valid = cache_row >= 0;
     const char* const from =
-        reinterpret_cast<const char*>(cache + (valid ? cache_row * Layout::kDim : 0));
+        reinterpret_cast<const char*>(cache + (valid ? std::int64_t{cache_row} * Layout::kDim : 0));
     const unsigned base = shared_address(to) + static_cast<unsigned>(r * Layout::kPitch);
     const unsigned shared_place = place ^ static_cast<unsigned>(r % 8) * 16;
 #pragma unroll
@@ -236,15 +237,15 @@ class PageReader {
     }
     const auto token = static_cast<unsigned>(token_);
     const unsigned page = token / page_tokens_;
-    cache_row_ = (std::int64_t{pages_[page]} * kv_heads_ + kv_head_) * page_tokens_ +
-                 (token - page * page_tokens_);
+    cache_row_ = (pages_[page] * kv_heads_ + kv_head_) * static_cast<int>(page_tokens_) +
+                 static_cast<int>(token - page * page_tokens_);
   }
 
   const int* pages_;
   unsigned page_tokens_;
   int kv_heads_, kv_head_, keys_;
   int token_;
-  std::int64_t cache_row_;
+  int cache_row_;  // 2^31 rows of 64 numbers are more than a device holds
 };
 
 // Where a row's results go: to `out` if there is one split, else to `partial`.

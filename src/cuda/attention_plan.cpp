@@ -30,8 +30,11 @@ bool fits_tensor_cores(const Attention& op) {
 }
 
 AttentionKernel many_rows_kernel(const Attention& op, const DeviceProperties& device) {
-  if (op.kv.values != nullptr) return AttentionKernel::Prompt;
   constexpr int kHopper = 90;
+  if (op.kv.values != nullptr) {
+    return device.capability == kHopper && op.kv.key_dim >= 128 ? AttentionKernel::PromptHopper
+                                                                : AttentionKernel::Prompt;
+  }
   constexpr std::size_t kLarge = 225 * 1024;  // attention_shared.cu's tiles, and a kilobyte spare
   constexpr std::size_t kMedium = 154 * 1024;
   if (device.shared_bytes >= kLarge) {
@@ -53,7 +56,9 @@ AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties
   // Not every segment can have most_rows.
   const std::int64_t busy =
       std::min(tiles * sizes.segments, sizes.tokens * sizes.group / rows + sizes.segments);
-  const std::int64_t per_multiprocessor = part.kernel >= AttentionKernel::LatentMedium ? 1 : 2;
+  const bool fills_multiprocessor =
+      part.kernel == AttentionKernel::PromptHopper || part.kernel >= AttentionKernel::LatentMedium;
+  const std::int64_t per_multiprocessor = fills_multiprocessor ? 1 : 2;
   const std::int64_t wanted = device.multiprocessors * per_multiprocessor;
   const std::int64_t most = std::min(kMostSplits, divide_up(sizes.context, kLeastSplitKeys));
   part.splits = static_cast<int>(
@@ -72,6 +77,7 @@ int tile_rows(AttentionKernel kernel) {
     case AttentionKernel::Any:
       return 1;
     case AttentionKernel::Prompt:
+    case AttentionKernel::PromptHopper:
       return 128;
     case AttentionKernel::Decode:
     case AttentionKernel::LatentSmall:

@@ -17,6 +17,7 @@ namespace krasis::cuda {
 enum class AttentionKernel : std::uint8_t {
   Any,           // every shape, F32
   Prompt,        // a warp owns its rows; keys and values of 64, 128 or 256
+  PromptHopper,  // the same with the instructions of sm_90a; 128 or 256
   Decode,        // a block's warps share 16 rows; keys and values of 64, 128 or 256
   LatentSmall,   // 16 rows, 32 keys a turn
   LatentMedium,  // 64 rows, 32 keys a turn

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) prompt(const Attentio
   Reader reader(a, tile);
   Fragments<T> f{};
 
-  std::int64_t cache_row = reader.next();
+  int cache_row = reader.next();
   if (tile.begin < tile.end) Reader::template copy<typename T::Layout>(a.keys, cache_row, keys);
   copy_async_commit();
   load_queries<T::kRows, typename T::Layout, T::kThreads>(a, tile, shared);

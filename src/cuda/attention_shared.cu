@@ -270,7 +270,7 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
   Reader reader(a, tile);
   const auto fetch = [&](int j) {
     if (j < tile.end) {
-      const std::int64_t cache_row = reader.next();
+      const int cache_row = reader.next();
       Bits16* const keys = place.stage(j);
       Reader::template copy<RowLayout<T::shape.key_dim>>(a.keys, cache_row, keys);
       if constexpr (!T::shape.latent) {
