@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::int64_t kFewPackedRows = 64;    // up to here sharing rows beats owning them
 constexpr std::int64_t kLeastSplitKeys = 128;  // a part of fewer keys costs more than it saves
-constexpr std::int64_t kMostSplits = 128;
+constexpr std::int64_t kMostSplits = 256;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;

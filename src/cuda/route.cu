@@ -128,6 +128,25 @@ __device__ void keep_best_groups(const Arguments& a, unsigned* keys, unsigned* g
   __syncwarp();
 }
 
+// The choice's key. Without a bias scores and logits have the same order, but unlike scores, logits
+// of F32 do not run into each other.
+__device__ unsigned choice_key(const Arguments& a, const Scores& scores, float logit, int expert,
+                               bool by_logit) {
+  if (isnan(scores.sum)) return key_of(scores.sum);
+  if (by_logit) return key_of(logit);
+  return key_of(scores.of(logit) + (a.bias == nullptr ? 0.0f : a.bias[expert]));
+}
+
+// ids are the token's, those at lane, lane + 32, ... written by this lane.
+__device__ void write_weights(const Arguments& a, const Scores& scores, const float* logits,
+                              const std::int32_t* ids, float* weights, int lane) {
+  float sum = 0;
+  for (int j = lane; j < a.top_k; j += kWarp) sum += weights[j] = scores.of(logits[ids[j]]);
+  const float divisor = a.normalize ? sum_of_warp(sum) + kNormFloor : 1.0f;
+  for (int j = lane; j < a.top_k; j += kWarp) weights[j] = weights[j] / divisor * a.scale;
+}
+
+// The general form: the keys lie in memory.
 __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a) {
   extern __shared__ unsigned shared_keys[];
   const int warp = threadIdx.x / kWarp;
@@ -140,34 +159,82 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a)
   const float* const logits = a.logits + token * a.stride;
   const Scores scores = scores_of(a, logits, lane);
 
-  // Without a bias scores and logits have the same order, but unlike scores, logits of F32 do not
-  // run into each other.
   const bool limited = a.top_groups < a.groups;
   const bool by_logit = a.bias == nullptr && !(limited && a.two_sum);
-  for (int e = lane; e < a.experts; e += kWarp) {
-    const float bias = a.bias == nullptr ? 0.0f : a.bias[e];
-    float choice = by_logit ? logits[e] : scores.of(logits[e]) + bias;
-    if (isnan(scores.sum)) choice = scores.sum;
-    keys[e] = key_of(choice);
-  }
+  for (int e = lane; e < a.experts; e += kWarp)
+    keys[e] = choice_key(a, scores, logits[e], e, by_logit);
   __syncwarp();
   if (limited) keep_best_groups(a, keys, keys + a.experts, lane);
 
   std::int32_t* const ids = a.ids + std::int64_t{token} * a.top_k;
-  float* const weights = a.weights + std::int64_t{token} * a.top_k;
-  float sum = kNormFloor;
   Best mine = best_of_lane(keys, a.experts, lane);
   for (int j = 0; j < a.top_k; ++j) {
     const int expert = take_best(keys, a.experts, lane, mine);
-    const float score = scores.of(logits[expert]);
-    sum += score;
-    if (lane == j % kWarp) {
-      ids[j] = expert;
-      weights[j] = score;
-    }
+    if (lane == j % kWarp) ids[j] = expert;
   }
-  for (int j = lane; j < a.top_k; j += kWarp)
-    weights[j] = (a.normalize ? weights[j] / sum : weights[j]) * a.scale;
+  write_weights(a, scores, logits, ids, a.weights + std::int64_t{token} * a.top_k, lane);
+}
+
+// All experts in one group and at most 32 * kPerLane: the keys of experts lane, lane + 32, ... stay
+// in the lane's registers.
+template <int kPerLane>
+__global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Arguments a) {
+  const int lane = threadIdx.x % kWarp;
+  const int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
+  if (token >= a.tokens) return;
+  const float* const logits = a.logits + token * a.stride;
+  const float least = -__int_as_float(0x7F800000);
+  float mine[kPerLane];
+#pragma unroll
+  for (int i = 0; i < kPerLane; ++i)
+    mine[i] = i * kWarp + lane < a.experts ? logits[i * kWarp + lane] : least;
+  Scores scores{a.sigmoid, least, 0};
+  if (!a.sigmoid) {
+#pragma unroll
+    for (const float logit : mine) scores.largest = fmaxf(scores.largest, logit);
+    scores.largest = largest_of_warp(scores.largest);
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i)
+      if (i * kWarp + lane < a.experts) scores.sum += expf(mine[i] - scores.largest);
+    scores.sum = sum_of_warp(scores.sum);
+  }
+  unsigned keys[kPerLane];
+#pragma unroll
+  for (int i = 0; i < kPerLane; ++i) {
+    const int expert = i * kWarp + lane;
+    keys[i] =
+        expert < a.experts ? choice_key(a, scores, mine[i], expert, a.bias == nullptr) : kTaken;
+  }
+
+  std::int32_t* const ids = a.ids + std::int64_t{token} * a.top_k;
+  for (int j = 0; j < a.top_k; ++j) {
+    unsigned best = kTaken;
+#pragma unroll
+    for (const unsigned key : keys) best = max(best, key);
+    best = __reduce_max_sync(~0u, best);
+    int expert = 0x7FFFFFFF;
+#pragma unroll
+    for (int i = kPerLane - 1; i >= 0; --i)
+      if (keys[i] == best) expert = i * kWarp + lane;
+    expert = __reduce_min_sync(~0u, expert);
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i)
+      if (i * kWarp + lane == expert) keys[i] = kTaken;
+    if (lane == j % kWarp) ids[j] = expert;
+  }
+  write_weights(a, scores, logits, ids, a.weights + std::int64_t{token} * a.top_k, lane);
+}
+
+using Kernel = void (*)(Arguments);
+
+// nullptr: only the general form will do.
+Kernel kernel_in_registers(const Routing& routing) {
+  if (routing.top_groups < routing.groups) return nullptr;
+  if (routing.experts <= 64) return route_in_registers<2>;
+  if (routing.experts <= 128) return route_in_registers<4>;
+  if (routing.experts <= 256) return route_in_registers<8>;
+  if (routing.experts <= 512) return route_in_registers<16>;
+  return routing.experts <= 1024 ? route_in_registers<32> : nullptr;
 }
 
 }  // namespace
@@ -177,7 +244,9 @@ void route(const Route& op, const Launch& launch) {
   const std::int64_t tokens = op.logits.rows;
   if (tokens == 0) return;
   const std::int64_t numbers = r.experts + r.groups;
-  const bool in_shared = numbers <= kSharedNumbers;
+  const Kernel in_registers = kernel_in_registers(r);
+  const bool in_shared = in_registers == nullptr && numbers <= kSharedNumbers;
+  const bool in_memory = in_registers == nullptr && !in_shared;
   const Arguments arguments{
       .logits = op.logits.data,
       .stride = op.logits.stride,
@@ -193,14 +262,15 @@ void route(const Route& op, const Launch& launch) {
       .scale = r.scale,
       .ids = op.ids.data(),
       .weights = op.weights.data(),
-      .keys = in_shared
-                  ? nullptr
-                  : launch.scratch.take_as<unsigned>(static_cast<std::size_t>(tokens * numbers)),
+      .keys = in_memory
+                  ? launch.scratch.take_as<unsigned>(static_cast<std::size_t>(tokens * numbers))
+                  : nullptr,
   };
   const auto blocks = static_cast<unsigned>((tokens + kWarps - 1) / kWarps);
   const std::size_t shared_bytes =
       in_shared ? kWarps * static_cast<std::size_t>(numbers) * sizeof(unsigned) : 0;
-  route_tokens<<<blocks, kWarps * kWarp, shared_bytes, launch.stream>>>(arguments);
+  const Kernel kernel = in_registers == nullptr ? route_tokens : in_registers;
+  kernel<<<blocks, kWarps * kWarp, shared_bytes, launch.stream>>>(arguments);
   check_launch("route");
 }
 
