@@ -64,10 +64,11 @@ __global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, c
     const long long token = at / pieces;
     const long long column = at % pieces * kPiece;
     float sum[kPiece] = {};
+    const auto* from = values + token * top_k * width + column;
+#pragma unroll 4
     for (int j = 0; j < top_k; ++j) {
-      const long long pair = token * top_k + j;
-      const float weight = weights[pair];
-      const uint4 v = __ldcs(reinterpret_cast<const uint4*>(values + pair * width + column));
+      const float weight = weights[token * top_k + j];
+      const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + j * width));
       const unsigned words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -155,7 +156,8 @@ void few_tokens(const Experts& op, const Launch& launch) {
                     .out = op.out.data,
                     .out_stride = op.out.stride,
                     .rows = static_cast<int>(op.matrices.hidden),
-                    .scale = op.weights.data()};
+                    .scale = op.weights.data(),
+                    .starts_early = true};
   if (op.top_k > 1) {
     second.top_k = static_cast<int>(op.top_k);
     second.total = op.out.data;
@@ -170,9 +172,15 @@ void few_tokens(const Experts& op, const Launch& launch) {
   tile_vector(second, TileOutput::Sums, launch);
 }
 
+// Eight pairs share a read of an expert's weights; while most experts have no more, reading them is
+// all there is to do. Every block looks through all pairs, which bounds their number.
+constexpr std::int64_t kVectorPairsAnExpert = 4;
+constexpr std::int64_t kVectorPairs = 640;
+
 bool are_few(const ExpertMatrices& matrices, std::int64_t tokens, std::int64_t top_k) {
-  const bool dense = matrices.experts == 1 && top_k == 1;
-  return tokens <= (dense ? kTileVectorTokens : kVectorTokens);
+  if (matrices.experts == 1 && top_k == 1) return tokens <= kTileVectorTokens;
+  return tokens <= kVectorTokens ||
+         tokens * top_k <= std::min(kVectorPairs, kVectorPairsAnExpert * matrices.experts);
 }
 
 struct Intermediates {

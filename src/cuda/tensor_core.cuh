@@ -81,8 +81,25 @@ __device__ inline float2 unpack_bf16(unsigned pair) {
   return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xFFFF0000u)};
 }
 
+// Each group of four lanes: lane j's r[i] becomes lane i's r[j].
+__device__ inline void exchange_quad(unsigned (&r)[4]) {
+  const unsigned lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int step = 1; step < 4; step *= 2) {
+    const bool upper = (lane & step) != 0;
+#pragma unroll
+    for (int pair = 0; pair < 2; ++pair) {
+      const int low = step == 1 ? 2 * pair : pair;
+      const int high = low + step;
+      const unsigned other = __shfl_xor_sync(0xFFFFFFFFu, upper ? r[low] : r[high], step);
+      r[low] = upper ? other : r[low];
+      r[high] = upper ? r[high] : other;
+    }
+  }
+}
+
 __device__ inline float silu(float z) {
-  return z / (1.0f + __expf(-z));
+  return __fdividef(z, 1.0f + __expf(-z));
 }
 
 }  // namespace krasis::cuda

@@ -16,21 +16,32 @@ struct WarpPart {
 template <int Blocks, int Tokens>
 using WarpSums = float[Blocks][Tokens / 8][4];
 
+// Writes go out in pieces of eight BF16 rows of a token: a lane's after the exchange of a quad of
+// pieces, so that whole sectors are written.
+__device__ inline void write_piece(__nv_bfloat16* to, const unsigned (&words)[4]) {
+  *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
+}
+
 template <int Blocks, int Tokens>
 __device__ void write_gated(const TileProduct& p, const TokenBlock& block, WarpPart part,
                             const WarpSums<Blocks, Tokens>& sums) {
+  constexpr int kAtATime = 4 / Blocks;  // tokens' columns whose pieces make a quad
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  auto* out = static_cast<__nv_bfloat16*>(p.out);
+  const int own = lane % 4;  // of the quad's pieces
+  const int row = part.first_row / 2 + own % Blocks * 8;
 #pragma unroll
-  for (int n = 0; n < Tokens / 8; ++n) {
-    const int token = part.first_token + n * 8 + lane / 4;
-    auto* row = out + (block.first + token) * p.out_stride + part.first_row / 2 + lane % 4 * 2;
+  for (int n = 0; n < Tokens / 8; n += kAtATime) {
+    unsigned words[4];
 #pragma unroll
-    for (int i = 0; i < Blocks; ++i) {
-      const float(&c)[4] = sums[i][n];
-      const unsigned product = transpose8x8(pack_bf16(silu(c[0]) * c[2], silu(c[1]) * c[3]));
-      if (token < block.count && part.first_row + i * 16 < 2 * p.rows)
-        *reinterpret_cast<unsigned*>(row + i * 8) = product;
+    for (int i = 0; i < 4; ++i) {
+      const float(&c)[4] = sums[i % Blocks][n + i / Blocks];
+      words[i] = transpose8x8(pack_bf16(silu(c[0]) * c[2], silu(c[1]) * c[3]));
+    }
+    exchange_quad(words);
+    const int token = part.first_token + (n + own / Blocks) * 8 + lane / 4;
+    if (token < block.count && row < p.rows) {
+      write_piece(static_cast<__nv_bfloat16*>(p.out) + (block.first + token) * p.out_stride + row,
+                  words);
     }
   }
 }
@@ -45,14 +56,18 @@ __device__ void write_pairs(const TileProduct& p, const TokenBlock& block, WarpP
     const bool exists = token < block.count;
     const int position = block.first + token;
     const int pair = p.order != nullptr && exists ? p.order[position] : position;
-    auto* row =
-        static_cast<__nv_bfloat16*>(p.out) + pair * p.out_stride + part.first_row + lane % 4 * 2;
+    auto* out = static_cast<__nv_bfloat16*>(p.out) + pair * p.out_stride;
 #pragma unroll
-    for (int i = 0; i < 2 * Blocks; ++i) {
-      const float* c = sums[i / 2][n] + i % 2 * 2;
-      const unsigned values = transpose8x8(pack_bf16(c[0], c[1]));
-      if (exists && part.first_row + i * 8 < p.rows)
-        *reinterpret_cast<unsigned*>(row + i * 8) = values;
+    for (int quad = 0; quad < Blocks / 2; ++quad) {
+      unsigned words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float* c = sums[quad * 2 + i / 2][n] + i % 2 * 2;
+        words[i] = transpose8x8(pack_bf16(c[0], c[1]));
+      }
+      exchange_quad(words);
+      const int row = part.first_row + quad * 32 + lane % 4 * 8;
+      if (exists && row < p.rows) write_piece(out + row, words);
     }
   }
 }

@@ -1,8 +1,10 @@
 // The product for few rows. A block owns a strip of one expert; its warps take the strip's columns
-// in turns of 128, each lane reads 16 bytes of a k-tile at a time straight into registers, and the
-// warps' sums are added in shared memory. Up to eight rows of x are the columns of one
-// tensor-core instruction, so that they cost no more than one.
+// in turns of 128, each lane reads its part of a k-tile straight into registers, and the warps'
+// sums are added in shared memory. Up to eight rows of x are the columns of one tensor-core
+// instruction, so that they cost no more than one. A k-tile's registers are filled again as soon as
+// they have been used, so that a warp always has some 4 KB on their way.
 #include <algorithm>
+#include <nv/target>
 
 #include "base/error.h"
 #include "cuda/runtime.h"
@@ -50,49 +52,49 @@ __device__ void find_pairs(const TileVector& p, int pair, int lane, PairList& li
   }
 }
 
-// How many blocks of a strip have pairs: all that will arrive at its counter. A block.
-__device__ int leaders_of(const TileVector& p) {
-  int leaders = 0;
-  for (int start = 0; start < p.pairs; start += static_cast<int>(blockDim.x)) {
-    const int pair = start + static_cast<int>(threadIdx.x);
-    int before = 0;
-    if (pair < p.pairs) {
-      for (int other = 0; other < pair; ++other) before += p.ids[other] == p.ids[pair] ? 1 : 0;
-    }
-    leaders += __syncthreads_count(pair < p.pairs && before % kRows == 0);
-  }
-  return leaders;
-}
-
-// Two neighbouring elements of x as BF16.
+// Two neighbouring elements of x, and as BF16.
 template <class X>
-__device__ unsigned load_two(const X* row, int column, int columns) {
-  if (row == nullptr || column >= columns) return 0;
-  if constexpr (sizeof(X) == 2) {
-    return *reinterpret_cast<const unsigned*>(row + column);
-  } else {
-    const float2 v = *reinterpret_cast<const float2*>(row + column);
-    return pack_bf16(v.x, v.y);
-  }
-}
+struct Two;
+template <>
+struct Two<float> {
+  float2 v;
+  __device__ unsigned rounded() const { return pack_bf16(v.x, v.y); }
+};
+template <>
+struct Two<__nv_bfloat16> {
+  unsigned v;
+  __device__ unsigned rounded() const { return v; }
+};
 
-template <int Bits>
-struct TurnTiles {
-  static constexpr int kLaneWords = Bits;  // 4 blocks of 16 rows
-  unsigned words[kTurnTiles][kLaneWords];
+// A lane's elements of x of one k-tile: b of multiply_add.
+template <class X>
+struct TileRow {
+  Two<X> low{}, high{};
 
-  __device__ void load(const std::byte* turn, int lane) {
-    const auto* from = reinterpret_cast<const uint4*>(turn) + lane * (Bits / 4);
-#pragma unroll
-    for (int t = 0; t < kTurnTiles; ++t) {
-#pragma unroll
-      for (int i = 0; i < kLaneWords; i += 4) {
-        const uint4 v = __ldcs(from + t * kWarp * (Bits / 4) + i / 4);
-        words[t][i] = v.x, words[t][i + 1] = v.y, words[t][i + 2] = v.z, words[t][i + 3] = v.w;
-      }
-    }
+  __device__ void load(const X* row, int column, int columns) {
+    if (row == nullptr) return;
+    low = column < columns ? *reinterpret_cast<const Two<X>*>(row + column) : Two<X>{};
+    high = column + 8 < columns ? *reinterpret_cast<const Two<X>*>(row + column + 8) : Two<X>{};
   }
 };
+
+// Read once, in this place: the compiler neither delays it nor keeps it in the L1 cache.
+__device__ inline uint4 load_stream(const void* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
+// This kernel reads what the one before it on the stream writes only after wait_for_earlier(); that
+// one lets it start by let_later_start(). Nothing where the hardware cannot (before sm_90).
+__device__ inline void wait_for_earlier() {
+  NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.wait;\n" ::: "memory");))
+}
+__device__ inline void let_later_start() {
+  NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.launch_dependents;\n");))
+}
 
 // sums += scale * (the group's q x), one group.
 __device__ inline void add_group(const uint4& scales, const float (&part)[4][4],
@@ -110,44 +112,94 @@ __device__ inline void add_group(const uint4& scales, const float (&part)[4][4],
   }
 }
 
-// One warp's share of the strip's products: turns first, first + step, ...
+// One warp's share of a strip: turns first, first + step, ...
 template <int Bits, int Group, class X>
-__device__ void multiply_turns(const TileVector& p, const std::byte* strip, const std::byte* scales,
-                               const X* row, float (&sums)[4][4]) {
-  constexpr int kTurnBytes = kStrip * kTurnColumns * Bits / 8;
-  constexpr int kGroups = kTurnColumns / Group;
-  constexpr int kGroupTiles = Group / static_cast<int>(kTileColumns);
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int turns = p.weight.k_tiles / kTurnTiles;
-  const int step = static_cast<int>(blockDim.x) / kWarp;
-  for (int turn = static_cast<int>(threadIdx.x) / kWarp; turn < turns; turn += step) {
-    TurnTiles<Bits> tiles;
-    tiles.load(strip + static_cast<std::size_t>(turn) * kTurnBytes, lane);
-    const auto* turn_scales = reinterpret_cast<const uint4*>(
-        scales + static_cast<std::size_t>(turn) * (kGroups * kStrip * 2) + lane / 4 * 16);
+class Share {
+ public:
+  // Starts reading weights.
+  __device__ Share(const TileVector& p, const std::byte* strip, const std::byte* scales)
+      : strip_(strip + lane() * (4 * Bits)),
+        scales_(scales + lane() / 4 * 16),
+        turns_(p.weight.k_tiles / kTurnTiles),
+        step_(static_cast<int>(blockDim.x) / kWarp),
+        turn_(static_cast<int>(threadIdx.x) / kWarp) {
 #pragma unroll
-    for (int g = 0; g < kGroups; ++g) {
-      const uint4 group_scales = turn_scales[g * (kStrip * 2 / 16)];
-      float part[4][4] = {};
+    for (int t = 0; t < kRing; ++t) load_tile(t, turn_, t);
 #pragma unroll
-      for (int t = 0; t < kGroupTiles; ++t) {
-        const int tile = g * kGroupTiles + t;
-        const int column =
-            turn * kTurnColumns + tile * static_cast<int>(kTileColumns) + lane % 4 * 2;
-        const unsigned b0 = load_two(row, column, p.columns);
-        const unsigned b1 = load_two(row, column + 8, p.columns);
+    for (int g = 0; g < kGroups; ++g) load_scales(g, turn_);
+  }
+
+  __device__ void multiply(const X* row, int columns, float (&sums)[4][4]) {
+    for (int n = 0; n < kRowRing; ++n) x_[n].load(row, column(turn_, n), columns);
+    for (; turn_ < turns_; turn_ += step_) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          __nv_bfloat162 q[4];
-          TileWord<Bits>::values(tiles.words[tile] + i * TileWord<Bits>::kWords, q);
-          const unsigned a[4] = {as_bits(q[0]), as_bits(q[1]), as_bits(q[2]), as_bits(q[3])};
-          multiply_add(part[i], a, b0, b1);
+      for (int g = 0; g < kGroups; ++g) {
+        float part[4][4] = {};
+#pragma unroll
+        for (int t = g * kGroupTiles; t < (g + 1) * kGroupTiles; ++t) {
+          multiply_tile(t, part);
+          const int next = t + kRing;
+          load_tile(t % kRing, next < kTurnTiles ? turn_ : turn_ + step_, next % kTurnTiles);
+          const int next_x = t + kRowRing;
+          x_[t % kRowRing].load(
+              row, column(next_x < kTurnTiles ? turn_ : turn_ + step_, next_x % kTurnTiles),
+              columns);
         }
+        add_group(group_scales_[g], part, sums);
+        load_scales(g, turn_ + step_);
       }
-      add_group(group_scales, part, sums);
     }
   }
-}
+
+ private:
+  static constexpr int kRing = 32 / Bits;  // k-tiles in registers: 4 KB a warp
+  static constexpr int kRowRing = 2;
+  static constexpr int kTileBytes = kWarp * 4 * Bits;
+  static constexpr int kGroups = kTurnColumns / Group;
+  static constexpr int kGroupTiles = Group / static_cast<int>(kTileColumns);
+
+  __device__ static int lane() {
+    return static_cast<int>(threadIdx.x) % kWarp;
+  }
+  __device__ static int column(int turn, int tile) {
+    return turn * kTurnColumns + tile * static_cast<int>(kTileColumns) + lane() % 4 * 2;
+  }
+
+  __device__ void load_tile(int slot, int turn, int tile) {
+    if (turn >= turns_) return;
+    const std::byte* from =
+        strip_ + (static_cast<std::size_t>(turn) * kTurnTiles + tile) * kTileBytes;
+#pragma unroll
+    for (int i = 0; i < Bits; i += 4) {
+      const uint4 v = load_stream(from + i * 4);
+      words_[slot][i] = v.x, words_[slot][i + 1] = v.y;
+      words_[slot][i + 2] = v.z, words_[slot][i + 3] = v.w;
+    }
+  }
+  __device__ void load_scales(int group, int turn) {
+    if (turn >= turns_) return;
+    group_scales_[group] =
+        load_stream(scales_ + (static_cast<std::size_t>(turn) * kGroups + group) * (kStrip * 2));
+  }
+  __device__ void multiply_tile(int tile, float (&part)[4][4]) const {
+    const unsigned b0 = x_[tile % kRowRing].low.rounded();
+    const unsigned b1 = x_[tile % kRowRing].high.rounded();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      __nv_bfloat162 q[4];
+      TileWord<Bits>::values(words_[tile % kRing] + i * TileWord<Bits>::kWords, q);
+      const unsigned a[4] = {as_bits(q[0]), as_bits(q[1]), as_bits(q[2]), as_bits(q[3])};
+      multiply_add(part[i], a, b0, b1);
+    }
+  }
+
+  const std::byte* strip_;
+  const std::byte* scales_;
+  int turns_, step_, turn_;
+  unsigned words_[kRing][Bits];
+  uint4 group_scales_[kGroups];
+  TileRow<X> x_[kRowRing];
+};
 
 // Sums of all warps: [64 rows][8 pairs].
 using StripSums = float[kStrip][kRows];
@@ -201,15 +253,14 @@ __device__ void write_sums(const TileVector& p, const PairList& list, const Stri
   }
 }
 
-// The last block of a strip to arrive adds the pairs of every row up, in the order of the pairs
-// whichever block it is.
-__device__ void write_totals(const TileVector& p) {
+// The last of a strip's blocks to arrive, each with its pairs, adds those of every row up: in their
+// order, whichever block it is.
+__device__ void write_totals(const TileVector& p, int count) {
   __shared__ bool last;
   __threadfence();
   __syncthreads();
   const int strip = static_cast<int>(blockIdx.x);
-  const int leaders = leaders_of(p);
-  if (threadIdx.x == 0) last = atomicAdd(&p.arrived[strip], 1) == leaders - 1;
+  if (threadIdx.x == 0) last = atomicAdd(&p.arrived[strip], count) + count == p.pairs;
   __syncthreads();
   if (!last) return;
   __threadfence();
@@ -228,27 +279,29 @@ __device__ void write_totals(const TileVector& p) {
   }
 }
 
-template <int Bits, class X, TileOutput Output>
+template <int Bits, int Group, class X, TileOutput Output>
 __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
     tile_vector_kernel(const __grid_constant__ TileVector p) {
   __shared__ PairList list;
   __shared__ StripSums warps[kMaxWarps];
-  if (blockIdx.x == 0 && blockIdx.y == 0) {
-    for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
-  }
+  let_later_start();
+  const int expert = p.ids != nullptr ? p.ids[blockIdx.y] : 0;
+  const std::byte* base = p.weight.table != nullptr
+                              ? p.weight.table[expert]
+                              : p.weight.base + expert * p.weight.expert_bytes;
+  const auto strip = static_cast<std::size_t>(blockIdx.x);
+  const auto columns = static_cast<std::size_t>(p.weight.k_tiles) * kTileColumns;
+  Share<Bits, Group, X> share(p, base + p.weight.tiles + strip * (columns * kStrip * Bits / 8),
+                              base + p.weight.scales + strip * (columns / Group * (kStrip * 2)));
+
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   if (threadIdx.x < kWarp) find_pairs(p, static_cast<int>(blockIdx.y), lane, list);
   __syncthreads();
   if (list.count == 0) return;
-
-  const std::byte* expert = p.weight.table != nullptr
-                                ? p.weight.table[list.expert]
-                                : p.weight.base + list.expert * p.weight.expert_bytes;
-  const auto strip = static_cast<std::size_t>(blockIdx.x);
-  const auto columns = static_cast<std::size_t>(p.weight.k_tiles) * kTileColumns;
-  const std::byte* tiles = expert + p.weight.tiles + strip * (columns * kStrip * Bits / 8);
-  const std::byte* scales =
-      expert + p.weight.scales + strip * (columns / p.weight.group * (kStrip * 2));
+  wait_for_earlier();
+  if (blockIdx.x == 0 && blockIdx.y == 0) {
+    for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
+  }
   const X* row = nullptr;
   if (lane / 4 < list.count) {
     const int head = static_cast<int>(blockIdx.x) / (p.weight.strips / p.heads);
@@ -257,33 +310,43 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
     row = static_cast<const X*>(p.x) + index * p.x_stride;
   }
   float sums[4][4] = {};
-  if (p.weight.group == 128) {
-    multiply_turns<Bits, 128>(p, tiles, scales, row, sums);
-  } else if (p.weight.group == 64) {
-    multiply_turns<Bits, 64>(p, tiles, scales, row, sums);
-  } else {
-    multiply_turns<Bits, 32>(p, tiles, scales, row, sums);
-  }
+  share.multiply(row, p.columns, sums);
   add_warps(sums, warps);
   if constexpr (Output == TileOutput::Gated) {
     write_gated(p, list, warps[0]);
   } else {
     write_sums(p, list, warps[0]);
-    if (p.total != nullptr) write_totals(p);
+    if (p.total != nullptr) write_totals(p, list.count);
   }
+}
+
+template <int Bits, int Group, class X>
+void start(const TileVector& p, TileOutput output, const Launch& launch) {
+  const int turns = p.weight.k_tiles / kTurnTiles;
+  const int rounds = (turns + kMaxWarps - 1) / kMaxWarps;
+  const int warps = (turns + rounds - 1) / rounds;
+  const int lists = p.ids != nullptr ? p.pairs : (p.pairs + kRows - 1) / kRows;
+
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists));
+  config.blockDim = dim3(static_cast<unsigned>(warps * kWarp));
+  config.stream = launch.stream;
+  config.attrs = &early;
+  config.numAttrs = p.starts_early && launch.device.capability >= 90 ? 1 : 0;
+  const auto kernel = output == TileOutput::Gated
+                          ? tile_vector_kernel<Bits, Group, X, TileOutput::Gated>
+                          : tile_vector_kernel<Bits, Group, X, TileOutput::Sums>;
+  check(cudaLaunchKernelEx(&config, kernel, p), "starting tile_vector");
 }
 
 template <int Bits, class X>
 void start(const TileVector& p, TileOutput output, const Launch& launch) {
-  const int warps = std::min(kMaxWarps, p.weight.k_tiles / kTurnTiles);
-  const int lists = p.ids != nullptr ? p.pairs : (p.pairs + kRows - 1) / kRows;
-  const dim3 grid(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists));
-  if (output == TileOutput::Gated) {
-    tile_vector_kernel<Bits, X, TileOutput::Gated><<<grid, warps * kWarp, 0, launch.stream>>>(p);
-  } else {
-    tile_vector_kernel<Bits, X, TileOutput::Sums><<<grid, warps * kWarp, 0, launch.stream>>>(p);
-  }
-  check_launch("tile_vector");
+  if (p.weight.group == 128) return start<Bits, 128, X>(p, output, launch);
+  if (p.weight.group == 64) return start<Bits, 64, X>(p, output, launch);
+  start<Bits, 32, X>(p, output, launch);
 }
 
 }  // namespace
