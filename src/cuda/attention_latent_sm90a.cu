@@ -3,7 +3,7 @@
 // shared memory by the tensor cores, where registers would have to be filled over and over.
 #include "cuda/attention_parts.cuh"
 #include "cuda/runtime.h"
-#include "cuda/wgmma.cuh"
+#include "cuda/shared_products.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -36,33 +36,35 @@ struct LatentFragments {
 
 // scores = queries keys^T, of this group's keys
 __device__ void multiply_keys(float (&scores)[4][4], unsigned queries, unsigned keys) {
-  const std::uint64_t a = operand(queries, kPanel);
-  const std::uint64_t b = operand(keys, kPanel);
+  const SharedOperand a = swizzled_operand(queries);
+  const SharedOperand b = swizzled_operand(keys);
   hold(scores);
-  products_begin();
+  group_fence();
 #pragma unroll
   for (int k = 0; k < kKeyDim / 16; ++k) {
     const unsigned at = static_cast<unsigned>(k / 4) * kPanel + static_cast<unsigned>(k % 4) * 32;
     multiply_rows(scores, further(a, at), further(b, at), k != 0);
   }
-  products_wait();
+  group_commit();
+  group_wait<0>();
   hold(scores);
 }
 
 // out += weights values, of this group's columns
 __device__ void multiply_values(float (&out)[2][16][4], unsigned weights, unsigned values) {
-  const std::uint64_t a = operand(weights, kPanel);
-  const std::uint64_t b = operand(values, kPanel);
+  const SharedOperand a = swizzled_operand(weights);
+  const SharedOperand b = across_panels(swizzled_operand(values), kPanel);
   hold(out[0]);
   hold(out[1]);
-  products_begin();
+  group_fence();
 #pragma unroll
   for (int k = 0; k < kKeys / 16; ++k) {
     const auto step = static_cast<unsigned>(k);
     multiply_columns(out[0], further(a, step * 32), further(b, step * 16 * 128));
     multiply_columns(out[1], further(a, step * 32), further(b, 2 * kPanel + step * 16 * 128));
   }
-  products_wait();
+  group_commit();
+  group_wait<0>();
   hold(out[0]);
   hold(out[1]);
 }

@@ -4,7 +4,7 @@
 // https://arxiv.org/abs/2407.08608, algorithm 2).
 #include "cuda/attention_parts.cuh"
 #include "cuda/runtime.h"
-#include "cuda/wgmma.cuh"
+#include "cuda/shared_products.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -62,8 +62,8 @@ struct Block {
 template <class T>
 __device__ void multiply_keys(const Block<T>& block, Scores<T>& scores, int j) {
   const unsigned rows = threadIdx.x / kGroupThreads * kGroupRows * 128;
-  const std::uint64_t a = operand(shared_address(block.shared) + rows, 16);
-  const std::uint64_t b = operand(shared_address(block.keys(j)), 16);
+  const SharedOperand a = swizzled_operand(shared_address(block.shared) + rows);
+  const SharedOperand b = swizzled_operand(shared_address(block.keys(j)));
 #pragma unroll
   for (int k = 0; k < T::kDim / 16; ++k) {
     const auto panel = static_cast<unsigned>(k / 4);
@@ -77,7 +77,8 @@ __device__ void multiply_keys(const Block<T>& block, Scores<T>& scores, int j) {
 template <class T>
 __device__ void multiply_values(Block<T>& block, const unsigned (&weights)[T::kKeys / 16][4],
                                 int j) {
-  const std::uint64_t b = operand(shared_address(block.values(j)), T::KeyLayout::kPanel);
+  const SharedOperand b =
+      across_panels(swizzled_operand(shared_address(block.values(j))), T::KeyLayout::kPanel);
 #pragma unroll
   for (int k = 0; k < T::kKeys / 16; ++k) {
 #pragma unroll
@@ -141,9 +142,9 @@ __device__ void turn(Block<T>& block, Scores<T>& scores, Scores<T>& next, int j)
   block.fetch_keys(j + 2);
   block.fetch_values(j + 1);
   copy_async_commit();
-  products_begin();
+  group_fence();
   multiply_keys(block, next, j + 1);
-  products_commit();
+  group_commit();
 
   if ((j + 1) * T::kKeys > block.tile.position(0) + 1) mask(block, scores, j);
   weigh(block, scores);
@@ -157,9 +158,10 @@ __device__ void turn(Block<T>& block, Scores<T>& scores, Scores<T>& next, int j)
   }
 #pragma unroll
   for (auto& half : block.out) hold(half);
-  products_begin();
+  group_fence();
   multiply_values(block, weights, j);
-  products_wait();
+  group_commit();
+  group_wait<0>();
   hold(next);
 #pragma unroll
   for (auto& half : block.out) hold(half);
@@ -210,9 +212,10 @@ __global__ void __launch_bounds__(kThreads, 1) prompt_rows(const AttentionArgume
 
   Scores<T> even, odd;
   hold(even);
-  products_begin();
+  group_fence();
   multiply_keys(block, even, tile.begin);
-  products_wait();
+  group_commit();
+  group_wait<0>();
   hold(even);
   for (int j = tile.begin; j < tile.end; j += 2) {
     turn(block, even, odd, j);

@@ -1,34 +1,25 @@
-// Products of a warp group (four warps) on tensor cores that read shared memory themselves: sm_90a
-// only. PTX ISA: wgmma. Operands are BF16 in panels of 64 columns, a row of 128 bytes after the
-// other, chunk c of row r at place c ^ (r % 8); panels begin at multiples of 1024 bytes.
+// Products of a warp group whose operands the tensor cores read from shared memory themselves:
+// sm_90a only (PTX ISA: wgmma). Operands are BF16 in panels of 64 columns, a row of 128 bytes after
+// the other, chunk c of row r at place c ^ (r % 8); panels begin at multiples of 1024 bytes.
 #pragma once
 
 #include <cstdint>
 
+#include "cuda/warp_group.cuh"
+
 namespace krasis::cuda {
 
-// An operand in shared memory. `panel_bytes` matters only where the product's rows or columns run
-// across panels, that is for values.
-__device__ inline std::uint64_t operand(unsigned address, unsigned panel_bytes) {
-  constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
-  constexpr std::uint64_t kEightRows = std::uint64_t{1024 / 16} << 32;
-  return kSwizzle128 | kEightRows | std::uint64_t{panel_bytes / 16} << 16 | address / 16;
+using SharedOperand = unsigned long long;
+
+// Columns of an operand that run across panels, as those of values do.
+__device__ inline SharedOperand across_panels(SharedOperand operand, unsigned panel_bytes) {
+  constexpr SharedOperand kPanelStride = 0x3FFFull << 16;
+  return (operand & ~kPanelStride) | SharedOperand{panel_bytes / 16} << 16;
 }
 
 // The operand that begins `bytes` further on.
-__device__ inline std::uint64_t further(std::uint64_t operand, unsigned bytes) {
+__device__ inline SharedOperand further(SharedOperand operand, unsigned bytes) {
   return operand + bytes / 16;
-}
-
-// Registers may have been written since the last product.
-__device__ inline void products_begin() {
-  asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
-}
-__device__ inline void products_commit() {
-  asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
-}
-__device__ inline void products_wait() {
-  asm volatile("wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;\n" ::: "memory");
 }
 
 // Nothing that uses these sums may be moved to before this.
@@ -48,7 +39,7 @@ __device__ inline void publish_shared() {
 
 // c[64, N] = a[64, 16] b[N, 16]^T, or added to c; the numbers of a row of a and b follow each
 // other. Warp w holds rows 16 w..; c[n] is columns 8 n.. as in multiply_add.
-__device__ inline void multiply_rows(float (&c)[4][4], std::uint64_t a, std::uint64_t b,
+__device__ inline void multiply_rows(float (&c)[4][4], SharedOperand a, SharedOperand b,
                                      bool adds) {
   asm volatile(
       "{\n.reg .pred adds;\nsetp.ne.b32 adds, %18, 0;\n"
@@ -61,7 +52,7 @@ __device__ inline void multiply_rows(float (&c)[4][4], std::uint64_t a, std::uin
       : "l"(a), "l"(b), "r"(static_cast<int>(adds)));
 }
 
-__device__ inline void multiply_rows(float (&c)[8][4], std::uint64_t a, std::uint64_t b,
+__device__ inline void multiply_rows(float (&c)[8][4], SharedOperand a, SharedOperand b,
                                      bool adds) {
   asm volatile(
       "{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"
@@ -78,7 +69,7 @@ __device__ inline void multiply_rows(float (&c)[8][4], std::uint64_t a, std::uin
       : "l"(a), "l"(b), "r"(static_cast<int>(adds)));
 }
 
-__device__ inline void multiply_rows(float (&c)[16][4], std::uint64_t a, std::uint64_t b,
+__device__ inline void multiply_rows(float (&c)[16][4], SharedOperand a, SharedOperand b,
                                      bool adds) {
   asm volatile(
       "{\n.reg .pred adds;\nsetp.ne.b32 adds, %66, 0;\n"
@@ -105,7 +96,7 @@ __device__ inline void multiply_rows(float (&c)[16][4], std::uint64_t a, std::ui
 
 // c[64, 128] += a[64, 16] b[16, 128], the numbers of a row of a following each other, and those of
 // a row of b, two panels wide.
-__device__ inline void multiply_columns(float (&c)[16][4], std::uint64_t a, std::uint64_t b) {
+__device__ inline void multiply_columns(float (&c)[16][4], SharedOperand a, SharedOperand b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -130,7 +121,7 @@ __device__ inline void multiply_columns(float (&c)[16][4], std::uint64_t a, std:
 
 // The same with a in registers, as multiply_add has it.
 __device__ inline void multiply_columns(float (&c)[16][4], const unsigned (&a)[4],
-                                        std::uint64_t b) {
+                                        SharedOperand b) {
   asm volatile(
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
