@@ -11,10 +11,10 @@
 #include <set>
 
 #include "cuda/attention.h"
-#include "cuda/cublaslt.h"
 #include "cuda/delta_net.h"
 #include "cuda/elementwise.h"
 #include "cuda/experts.h"
+#include "cuda/linear.h"
 #include "cuda/rotary.h"
 #include "cuda/route.h"
 #include "cuda_meter.h"
@@ -73,11 +73,10 @@ void measure_rates(Meter& meter, double tera_operations) {
     constexpr std::int64_t kSize = 8192;
     const std::byte* weight = meter.take(kSize * kSize * 2);
     const RowsSet x(meter, 1, kSize, kSize), out(meter, 1, kSize, kSize);
-    std::string why;
-    const auto library = cuda::CublasLt::load(&why);
-    if (library == nullptr)
-      throw Error(ErrorCode::Unsupported,
-                  "bench: no cuBLASLt to measure the bound with (" + why + "), give --tflops");
+    if (meter.cublas() == nullptr) {
+      throw Error(ErrorCode::Unsupported, "bench: no cuBLASLt to measure the bound with (" +
+                                              meter.no_cublas() + "), give --tflops");
+    }
     const cuda::DenseProduct product = {.weight = reinterpret_cast<const __nv_bfloat16*>(weight),
                                         .weight_stride = kSize,
                                         .x = reinterpret_cast<const __nv_bfloat16*>(x.data),
@@ -88,7 +87,8 @@ void measure_rates(Meter& meter, double tera_operations) {
                                         .columns = kSize,
                                         .tokens = kSize};
     const auto multiplied = meter.measure(2, [&](int) {
-      meter.with_launch([&](const cuda::Launch& launch) { library->multiply(product, launch); });
+      meter.with_launch(
+          [&](const cuda::Launch& launch) { launch.cublas->multiply(product, launch); });
     });
     rates.operations = 2 * real(kSize) * real(kSize) * real(kSize) / multiplied.median;
     meter.release();

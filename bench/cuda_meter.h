@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "cuda/cublaslt.h"
 #include "cuda/launch.h"
-#include "cuda/linear.h"
 #include "cuda/runtime.h"
 #include "cuda/step_tables.h"
 
@@ -43,7 +43,8 @@ class Meter {
         arena_(options.arena_bytes),
         scratch_memory_(options.scratch_bytes),
         scratch_(scratch_memory_.data(), scratch_memory_.bytes()),
-        properties_(properties()) {
+        properties_(properties()),
+        cublas_(cuda::CublasLt::load(&no_cublas_)) {
     std::vector<std::uint32_t> pattern(kPatternBytes / sizeof(std::uint32_t));
     std::uint32_t state = 1;
     for (std::uint32_t& word : pattern) {
@@ -61,6 +62,8 @@ class Meter {
   void set_rates(const Rates& rates) { rates_ = rates; }
   const MeterOptions& options() const { return options_; }
   cudaStream_t stream() const { return stream_.get(); }
+  cuda::CublasLt* cublas() const { return cublas_.get(); }
+  const std::string& no_cublas() const { return no_cublas_; }  // why not
 
   // Memory of small random numbers until the next release(): each 4 bytes an F32 or two BF16.
   std::byte* take(std::int64_t bytes) {
@@ -101,7 +104,7 @@ class Meter {
   void with_launch(const std::function<void(const cuda::Launch&)>& work,
                    const cuda::StepTables& tables = {}) {
     scratch_.give_back_all();
-    work({stream_.get(), scratch_, properties_, tables});
+    work({stream_.get(), scratch_, properties_, tables, cublas_.get()});
   }
 
   // Median seconds of one call. call(i), i = 0 .. calls - 1, should touch other memory for other i,
@@ -220,6 +223,8 @@ class Meter {
   cuda::DeviceBuffer arena_, scratch_memory_;
   cuda::Scratch scratch_;
   cuda::DeviceProperties properties_;
+  std::string no_cublas_;
+  std::unique_ptr<cuda::CublasLt> cublas_;
   std::size_t used_ = 0;
   Rates rates_;
   int failures_ = 0;
