@@ -118,7 +118,9 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
   Figures figures{};
   figures.read_rate = measure_read_rate(*loaded.pool);
   figures.decode_bytes = decode_weight_bytes(loaded.description.spec, weight_bytes(options.model));
-  Engine engine(*loaded.model, {.context_length = longest + options.generate, .max_sequences = 1});
+  Engine engine(*loaded.model, {.context_length = longest + options.generate,
+                                .max_sequences = 1,
+                                .prompt_chunk = loaded.prompt_chunk});
   run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
   for (const std::int64_t tokens : options.prompt_tokens) {
     std::vector<double> rates;

@@ -40,7 +40,11 @@ class ResidentExperts final : public ExpertStore {
     ensure(found != layers_.end(), "experts: this layer has none");
     return found->second.matrices;
   }
-  std::size_t bytes() const override { return 0; }
+  std::size_t bytes() const override {
+    std::size_t bytes = 0;
+    for (const auto& [number, layer] : layers_) bytes += layer.buffer.bytes();
+    return bytes;
+  }
 
   void add(std::int64_t number, const ExpertMatrices& from, Memory& memory) {
     Layer& layer = layers_[number];
