@@ -157,7 +157,7 @@ void few_tokens(const Experts& op, const Launch& launch) {
                     .out_stride = op.out.stride,
                     .rows = static_cast<int>(op.matrices.hidden),
                     .scale = op.weights.data(),
-                    .starts_early = true};
+                    .ids_are_old = true};
   if (op.top_k > 1) {
     second.top_k = static_cast<int>(op.top_k);
     second.total = op.out.data;

@@ -3,7 +3,7 @@
 // of a row as one 16-byte load and uses them as the pieces of two instructions.
 #include "base/error.h"
 #include "cuda/linear_vector.h"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 #include "cuda/tensor_core.cuh"
 
 namespace krasis::cuda {
@@ -42,47 +42,68 @@ struct SplitEight {
   }
 };
 
-template <int TokenBlocks, bool Aligned>
-__device__ void multiply_turns(const PlainProduct& p, const __nv_bfloat16* weight, int first_row,
-                               int head, float (&sums)[TokenBlocks][4]) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const __nv_bfloat16* rows[2];
+// A warp's share of 16 rows: turns warp, warp + kWarps, ... A piece's registers are filled again as
+// soon as they have been used.
+class Share {
+ public:
+  // Starts reading weights.
+  __device__ Share(const PlainProduct& p, const __nv_bfloat16* weight, int first_row)
+      : columns_(p.columns),
+        first_(static_cast<long long>(threadIdx.x / kWarp) * kTurnColumns + threadIdx.x % 4 * 8) {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const auto row = min(static_cast<long long>(first_row + half * 8 + lane / 4), p.rows - 1LL);
-    rows[half] = weight + row * p.columns;
-  }
-  for (long long turn = static_cast<int>(threadIdx.x) / kWarp; turn * kTurnColumns < p.columns;
-       turn += kWarps) {
-    uint4 w[kPieces][2];
-    const long long first = turn * kTurnColumns + lane % 4 * 8;
-#pragma unroll
-    for (int c = 0; c < kPieces; ++c) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        w[c][half] = first + c * 32 < p.columns
-                         ? __ldcs(reinterpret_cast<const uint4*>(rows[half] + first + c * 32))
-                         : uint4{0, 0, 0, 0};
-      }
+    for (int half = 0; half < 2; ++half) {
+      const int row = first_row + half * 8 + static_cast<int>(threadIdx.x) % kWarp / 4;
+      rows_[half] = weight + min(static_cast<long long>(row), p.rows - 1LL) * p.columns;
     }
 #pragma unroll
-    for (int c = 0; c < kPieces; ++c) {
-      const unsigned a0[4] = {w[c][0].x, w[c][1].x, w[c][0].y, w[c][1].y};
-      const unsigned a1[4] = {w[c][0].z, w[c][1].z, w[c][0].w, w[c][1].w};
+    for (int c = 0; c < kPieces; ++c) load(c, first_ + c * 32);
+  }
+
+  template <int TokenBlocks, bool Aligned>
+  __device__ void multiply(const PlainProduct& p, int head, float (&sums)[TokenBlocks][4]) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const float* x[TokenBlocks];
 #pragma unroll
-      for (int n = 0; n < TokenBlocks; ++n) {
-        const int token = n * 8 + lane / 4;
-        SplitEight x;
-        if (token < p.tokens && first + c * 32 < p.columns)
-          x.template load<Aligned>(p.x + (token * p.heads + head) * p.x_stride + first + c * 32);
-        multiply_add(sums[n], a0, x.high[0], x.high[1]);
-        multiply_add(sums[n], a1, x.high[2], x.high[3]);
-        multiply_add(sums[n], a0, x.low[0], x.low[1]);
-        multiply_add(sums[n], a1, x.low[2], x.low[3]);
+    for (int n = 0; n < TokenBlocks; ++n) {
+      const int token = n * 8 + lane / 4;
+      x[n] = token < p.tokens ? p.x + (token * p.heads + head) * p.x_stride : nullptr;
+    }
+    // The warp's columns, not the lane's: its lanes stay together.
+    for (long long turn = first_ - lane % 4 * 8; turn < columns_; turn += kStep, first_ += kStep) {
+#pragma unroll
+      for (int c = 0; c < kPieces; ++c) {
+        const long long column = first_ + c * 32;
+        const uint4 low = w_[c][0];
+        const uint4 high = w_[c][1];
+        load(c, column + kStep);
+        const unsigned a0[4] = {low.x, high.x, low.y, high.y};
+        const unsigned a1[4] = {low.z, high.z, low.w, high.w};
+#pragma unroll
+        for (int n = 0; n < TokenBlocks; ++n) {
+          SplitEight eight;
+          if (x[n] != nullptr && column < columns_) eight.load<Aligned>(x[n] + column);
+          multiply_add(sums[n], a0, eight.high[0], eight.high[1]);
+          multiply_add(sums[n], a1, eight.high[2], eight.high[3]);
+          multiply_add(sums[n], a0, eight.low[0], eight.low[1]);
+          multiply_add(sums[n], a1, eight.low[2], eight.low[3]);
+        }
       }
     }
   }
-}
+
+ private:
+  static constexpr long long kStep = kWarps * kTurnColumns;
+
+  __device__ void load(int piece, long long column) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      w_[piece][half] = column < columns_ ? load_stream(rows_[half] + column) : uint4{0, 0, 0, 0};
+  }
+
+  long long columns_, first_;
+  const __nv_bfloat16* rows_[2];
+  uint4 w_[kPieces][2];
+};
 
 template <int TokenBlocks, bool Aligned>
 __global__ void __launch_bounds__(kThreads, 2)
@@ -91,8 +112,11 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int first_row = static_cast<int>(blockIdx.x) * kRows;
   const int head = static_cast<int>(blockIdx.y);
   const auto* weight = static_cast<const __nv_bfloat16*>(p.weight) + head * p.rows * p.columns;
+  let_later_start();
+  Share share(p, weight, first_row);
+  wait_for_earlier();
   float sums[TokenBlocks][4] = {};
-  multiply_turns<TokenBlocks, Aligned>(p, weight, first_row, head, sums);
+  share.multiply<TokenBlocks, Aligned>(p, head, sums);
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
@@ -123,8 +147,7 @@ void linear_vector(const PlainProduct& p, const Launch& launch) {
   const bool aligned = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0 && p.x_stride % 4 == 0;
   const auto kernel = p.tokens <= 8 ? (aligned ? vector_kernel<1, true> : vector_kernel<1, false>)
                                     : (aligned ? vector_kernel<2, true> : vector_kernel<2, false>);
-  kernel<<<grid, kThreads, 0, launch.stream>>>(p);
-  check_launch("linear_vector");
+  start_early(kernel, grid, dim3(kThreads), p, launch);
 }
 
 }  // namespace krasis::cuda

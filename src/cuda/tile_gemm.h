@@ -92,9 +92,8 @@ struct TileVector {
   long long total_stride = 0;
   int top_k = 1;
   int* arrived = nullptr;
-  // Weights and ids were there before the operation before this one on the stream, a tile_vector(),
-  // was started: they are read while it still runs.
-  bool starts_early = false;
+  // The kernel before this one on the stream has not written the ids (cuda/early_start.cuh).
+  bool ids_are_old = false;
   // Set to zero, for a later call.
   int* clear = nullptr;
   int clear_count = 0;

@@ -4,9 +4,9 @@
 // instruction, so that they cost no more than one. A k-tile's registers are filled again as soon as
 // they have been used, so that a warp always has some 4 KB on their way.
 #include <algorithm>
-#include <nv/target>
 
 #include "base/error.h"
+#include "cuda/early_start.cuh"
 #include "cuda/runtime.h"
 #include "cuda/tile_fragments.cuh"
 #include "cuda/tile_gemm.h"
@@ -77,24 +77,6 @@ struct TileRow {
     high = column + 8 < columns ? *reinterpret_cast<const Two<X>*>(row + column + 8) : Two<X>{};
   }
 };
-
-// Read once, in this place: the compiler neither delays it nor keeps it in the L1 cache.
-__device__ inline uint4 load_stream(const void* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];\n"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-
-// This kernel reads what the one before it on the stream writes only after wait_for_earlier(); that
-// one lets it start by let_later_start(). Nothing where the hardware cannot (before sm_90).
-__device__ inline void wait_for_earlier() {
-  NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.wait;\n" ::: "memory");))
-}
-__device__ inline void let_later_start() {
-  NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.launch_dependents;\n");))
-}
 
 // sums += scale * (the group's q x), one group.
 __device__ inline void add_group(const uint4& scales, const float (&part)[4][4],
@@ -285,6 +267,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
   __shared__ PairList list;
   __shared__ StripSums warps[kMaxWarps];
   let_later_start();
+  if (p.ids != nullptr && !p.ids_are_old) wait_for_earlier();
   const int expert = p.ids != nullptr ? p.ids[blockIdx.y] : 0;
   const std::byte* base = p.weight.table != nullptr
                               ? p.weight.table[expert]
@@ -327,19 +310,11 @@ void start(const TileVector& p, TileOutput output, const Launch& launch) {
   const int warps = (turns + rounds - 1) / rounds;
   const int lists = p.ids != nullptr ? p.pairs : (p.pairs + kRows - 1) / kRows;
 
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists));
-  config.blockDim = dim3(static_cast<unsigned>(warps * kWarp));
-  config.stream = launch.stream;
-  config.attrs = &early;
-  config.numAttrs = p.starts_early && launch.device.capability >= 90 ? 1 : 0;
+  const dim3 grid(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists));
   const auto kernel = output == TileOutput::Gated
                           ? tile_vector_kernel<Bits, Group, X, TileOutput::Gated>
                           : tile_vector_kernel<Bits, Group, X, TileOutput::Sums>;
-  check(cudaLaunchKernelEx(&config, kernel, p), "starting tile_vector");
+  start_early(kernel, grid, dim3(static_cast<unsigned>(warps * kWarp)), p, launch);
 }
 
 template <int Bits, class X>
