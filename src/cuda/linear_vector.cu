@@ -2,8 +2,8 @@
 // contract columns in any order that both operands share: a lane reads eight neighbouring elements
 // of a row as one 16-byte load and uses them as the pieces of two instructions.
 #include "base/error.h"
-#include "cuda/linear_vector.h"
 #include "cuda/early_start.cuh"
+#include "cuda/linear_vector.h"
 #include "cuda/tensor_core.cuh"
 
 namespace krasis::cuda {
