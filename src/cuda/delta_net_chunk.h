@@ -29,7 +29,7 @@ constexpr int kStepRows = 8;       // segments up to this long go token by token
 
 // Chunks of 64 tokens at a time. What the first kernel leaves for the second, 1 MB a chunk for 16
 // key heads and 32 value heads, should stay in the L2 cache.
-constexpr int kWaveChunks = 32;
+constexpr int kWaveChunks = 128;
 
 // Segments of more than kStepRows rows; the others are left alone.
 void delta_net_chunks(const DeltaArguments& op, const Launch& launch);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "cuda/delta_net_chunk.cuh"
 #include "cuda/runtime.h"
 
@@ -8,14 +10,23 @@ constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kSolvers = 2;                      // warps that solve one value head
 constexpr int kHeadsAtOnce = kWarps / kSolvers;  // value heads of a block
-constexpr int kHalf = kChunkTokens / kSolvers;   // columns of a warp that solves
-constexpr int kPitch = kChunkTokens + 4;         // rows of 16 bytes, without bank conflicts
+constexpr int kHalf = kChunkTokens / kSolvers;   // tokens of a warp that solves, one a lane
+constexpr int kPitch = kHalf + 4;                // rows of 16 bytes, without bank conflicts
 constexpr int kKeyBlocks = kKeyDim / 8;          // blocks in a row of keys
 constexpr int kPairBlocks = kChunkTokens / 8;
+constexpr int kHalfBlocks = kHalf / 8;
 constexpr float kLeastLogDecay = -100;  // its exponential is zero; keeps sums of it exact enough
-constexpr int kMatrixNumbers = kChunkTokens * kPitch;
-constexpr std::size_t kSharedBytes = kHeadsAtOnce * kMatrixNumbers * sizeof(float);
-static_assert(kSharedBytes >= 2 * kKeyNumbers * sizeof(__half));
+
+// With I + L = [[A, 0], [C, B]] in halves, T = [[1/A, 0], [-(1/B) C (1/A), 1/B]]. F16 matrices in
+// blocks.
+struct Solver {
+  float lower[kSolvers][kHalf * kPitch];    // A - I, B - I, transposed
+  __half corner[kHalf * kHalf];             // C
+  __half product[kHalf * kHalf];            // C (1/A) diag(beta)
+  __half inverse[kSolvers][kHalf * kHalf];  // (1/A) diag(beta), 1/B
+};
+constexpr std::size_t kSharedBytes =
+    std::max(kHeadsAtOnce * sizeof(Solver), 2 * kKeyNumbers * sizeof(__half));
 
 // Accumulators of a warp's 16 tokens against all 64.
 using PairTiles = float[kPairBlocks][4];
@@ -117,28 +128,32 @@ __device__ void load_gates(const DeltaChunks& work, std::int64_t row, int count,
   *reinterpret_cast<float2*>(global_decay + 2 * lane) = both;
 }
 
-// Writes `mix` to global memory and L, transposed, to lower[j * kPitch + i].
+// Writes `mix` to global memory and L to the solver.
 __device__ void apply_decay(const PairTiles& key_pairs, const PairTiles& query_pairs,
-                            const float* decay, const float* beta, __half* mix, float* lower) {
+                            const float* decay, const float* beta, __half* mix, Solver& solver) {
   const int tile = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int half = tile * 16 / kHalf;
 #pragma unroll
   for (int n = 0; n < kPairBlocks; ++n) {
     if (n > 2 * tile + 1) break;
-    float mixed[4];
+    float mixed[4], lower[4];
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
       const int i = 16 * tile + lane / 4 + c / 2 * 8;
       const int j = 8 * n + lane % 4 * 2 + c % 2;
       const float weight = j <= i ? __expf(decay[i] - decay[j]) : 0.0F;
       mixed[c] = weight * query_pairs[n][c];
-      lower[j * kPitch + i] = j < i ? beta[i] * weight * key_pairs[n][c] : 0.0F;
+      lower[c] = j < i ? beta[i] * weight * key_pairs[n][c] : 0.0F;
+      if (8 * n >= half * kHalf)
+        solver.lower[half][(j - half * kHalf) * kPitch + i - half * kHalf] = lower[c];
     }
     store_tile(mix, kPairBlocks, tile, n, mixed);
+    if (8 * n < half * kHalf) store_tile(solver.corner, kHalfBlocks, tile - kHalf / 16, n, lower);
   }
 }
 
-// x of (I + L) x = x for a 32 x 32 block of L on the diagonal; each lane has its own column.
+// x of (I + L) x = x for half a matrix; each lane has its own column.
 __device__ void substitute(const float* lower, float (&x)[kHalf]) {
 #pragma unroll
   for (int m = 0; m < kHalf - 1; ++m) {
@@ -153,58 +168,80 @@ __device__ void substitute(const float* lower, float (&x)[kHalf]) {
   }
 }
 
-// Replaces L (transposed) by T in `lower`[row * kPitch + column], one column a lane, two warps a
-// matrix; all threads call it. T's upper right quarter is not written.
-__device__ void invert(float* lower, int side) {
+// 1/A or 1/B.
+__device__ void invert_half(Solver& solver, int side, const float* beta) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float x[kHalf];
-#pragma unroll 1
-  for (int half = 0; half < 2; ++half) {
-    if (half == 1 || side == 0) {
 #pragma unroll
-      for (int i = 0; i < kHalf; ++i) x[i] = half == side && i == lane ? 1.0F : 0.0F;
-      if (half != side) {  // the lower left quarter: minus L times what was found above
-#pragma unroll 4
-        for (int m = 0; m < kHalf; ++m) {
-          const float above = lower[m * kPitch + lane];
+  for (int i = 0; i < kHalf; ++i) x[i] = i == lane ? 1.0F : 0.0F;
+  substitute(solver.lower[side], x);
+  const float factor = side == 0 ? beta[lane] : 1.0F;
+  __half* column = solver.inverse[side] + lane / 8 * kBlockNumbers + lane % 8;
 #pragma unroll
-          for (int i = 0; i < kHalf; i += 4) {
-            const float4 column = *reinterpret_cast<const float4*>(lower + m * kPitch + kHalf + i);
-            x[i] -= column.x * above;
-            x[i + 1] -= column.y * above;
-            x[i + 2] -= column.z * above;
-            x[i + 3] -= column.w * above;
-          }
-        }
-      }
-      substitute(lower + half * (kHalf * kPitch + kHalf), x);
-    }
-    __syncthreads();  // both warps have read this block of L
-    if (half == 1 || side == 0) {
+  for (int i = 0; i < kHalf; ++i)
+    column[i / 8 * kHalfBlocks * kBlockNumbers + i % 8 * 8] = __float2half_rn(x[i] * factor);
+}
+
+// out = a b for 16 rows `tile`, of which the first `depth` tiles across are not zero.
+using HalfTiles = float[kHalfBlocks][4];
+__device__ void multiply_halves(const __half* a, const __half* b, int tile, int depth,
+                                HalfTiles& out) {
 #pragma unroll
-      for (int i = 0; i < kHalf; ++i)
-        lower[(half * kHalf + i) * kPitch + side * kHalf + lane] = x[i];
+  for (int k = 0; k < kHalf / 16; ++k) {
+    if (k >= depth) break;
+    unsigned left[4];
+    load_matrices(quad_address<Second::Down>(a, kHalfBlocks, tile, k), left);
+#pragma unroll
+    for (int n = 0; n < kHalfBlocks; n += 2) {
+      unsigned right[4];
+      load_transposed(quad_address<Second::Down>(b, kHalfBlocks, k, n / 2), right);
+      multiply_f16(out[n], left, right[0], right[1]);
+      multiply_f16(out[n + 1], left, right[2], right[3]);
     }
   }
 }
 
-// T diag(beta) in blocks, by the warps that solved it.
-__device__ void store_solve(const float* inverse, const float* beta, __half* solve) {
-  constexpr int kSteps = kSolvers * kWarp;
-  for (int at = static_cast<int>(threadIdx.x) % kSteps; at < kPairBlocks * kChunkTokens;
-       at += kSteps) {
-    const int block = at / 8;
-    const int row = block / kPairBlocks * 8 + at % 8;
-    const int column = block % kPairBlocks * 8;
-    if (column / 16 > row / 16) continue;
-    const auto* from = reinterpret_cast<const float4*>(inverse + row * kPitch + column);
-    const auto* factors = reinterpret_cast<const float4*>(beta + column);
-    float4 low = from[0], high = from[1];
-    low = {low.x * factors[0].x, low.y * factors[0].y, low.z * factors[0].z, low.w * factors[0].w};
-    high = {high.x * factors[1].x, high.y * factors[1].y, high.z * factors[1].z,
-            high.w * factors[1].w};
-    reinterpret_cast<uint4*>(solve)[at] = packed(low, high, 1);
+// T diag(beta) on the diagonal: 1/A as it is, 1/B times beta.
+__device__ void store_half(const Solver& solver, int side, const float* beta, __half* solve) {
+  for (int at = static_cast<int>(threadIdx.x) % kWarp; at < kHalf * kHalfBlocks; at += kWarp) {
+    const int down = at / 8 / kHalfBlocks, right = at / 8 % kHalfBlocks;
+    if (right / 2 > down / 2) continue;
+    uint4 numbers = reinterpret_cast<const uint4*>(solver.inverse[side])[at];
+    if (side == 1) {
+      auto* pairs = reinterpret_cast<__half2*>(&numbers);
+      const auto* factors = reinterpret_cast<const float2*>(beta + kHalf + right * 8);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float2 pair = __half22float2(pairs[i]);
+        pairs[i] = __floats2half2_rn(pair.x * factors[i].x, pair.y * factors[i].y);
+      }
+    }
+    const int block = (side * kHalfBlocks + down) * kPairBlocks + side * kHalfBlocks + right;
+    reinterpret_cast<uint4*>(solve)[block * 8 + at % 8] = numbers;
   }
+}
+
+// From L to T diag(beta) in global memory, two warps a matrix; all threads call it, those without a
+// matrix with solve == nullptr.
+__device__ void solve_matrix(Solver& solver, int side, const float* beta, __half* solve) {
+  invert_half(solver, side, beta);
+  __syncthreads();
+  HalfTiles product = {};
+  multiply_halves(solver.corner, solver.inverse[0], side, kHalf / 16, product);
+#pragma unroll
+  for (int n = 0; n < kHalfBlocks; ++n)
+    store_tile(solver.product, kHalfBlocks, side, n, product[n]);
+  __syncthreads();
+  if (solve == nullptr) return;
+  HalfTiles corner = {};
+  multiply_halves(solver.inverse[1], solver.product, side, side + 1, corner);
+#pragma unroll
+  for (int n = 0; n < kHalfBlocks; ++n) {
+#pragma unroll
+    for (float& number : corner[n]) number = -number;
+    store_tile(solve, kPairBlocks, kHalf / 16 + side, n, corner[n]);
+  }
+  store_half(solver, side, beta, solve);
 }
 
 // One block: a chunk and up to kHeadsAtOnce value heads of one key head.
@@ -244,18 +281,15 @@ __global__ void __launch_bounds__(kThreads, 4) prepare(DeltaChunks work) {
   multiply_pairs(keys, queries, key_pairs, query_pairs);
   __syncthreads();  // L takes the place of keys and queries
 
-  auto* lower = reinterpret_cast<float*>(shared);  // [heads at once, tokens, kPitch]
+  auto* solvers = reinterpret_cast<Solver*>(shared);  // [heads at once]
   for (int i = 0; i < count; ++i) {
     apply_decay(key_pairs, query_pairs, decay[i], beta[i],
-                matrices.mix + (matrix + i) * kPairNumbers, lower + i * kMatrixNumbers);
+                matrices.mix + (matrix + i) * kPairNumbers, solvers[i]);
   }
   __syncthreads();
   const int mine = warp / kSolvers;
-  invert(lower + mine * kMatrixNumbers, warp % kSolvers);
-  __syncthreads();
-  if (mine >= count) return;
-  store_solve(lower + mine * kMatrixNumbers, beta[mine],
-              matrices.solve + (matrix + mine) * kPairNumbers);
+  solve_matrix(solvers[mine], warp % kSolvers, beta[mine],
+               mine < count ? matrices.solve + (matrix + mine) * kPairNumbers : nullptr);
 }
 
 }  // namespace

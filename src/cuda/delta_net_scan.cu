@@ -4,19 +4,21 @@
 namespace krasis::cuda {
 namespace {
 
-// One block walks the chunks of one segment for one value head and kColumns columns of V. Warp w
-// keeps rows [16 w, 16 w + 16) of the state in F32, and computes tokens of tile w % 4, columns of
-// half w / 4 of the rest.
+// One block walks the chunks of one segment for one value head and kColumns columns of V. Its warps
+// divide the rows of the state, which they keep in F32, and for the rest the chunk's tokens in
+// tiles of 16.
 constexpr int kColumns = kDeltaColumns;
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarp;
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarp;
 constexpr int kTokenTiles = kChunkTokens / 16;
-constexpr int kHalfTiles = kColumns / 8 / 2;  // 16 x 8 tiles of a warp's tokens
-constexpr int kStateTiles = kColumns / 8;     // 16 x 8 tiles of a warp's state
+constexpr int kSplits = kWarps / kTokenTiles;     // of the columns, between warps of a tile
+constexpr int kTiles = kColumns / 8 / kSplits;    // 16 x 8 tiles of a warp's tokens
+constexpr int kRowTiles = kKeyDim / 16 / kWarps;  // tiles down a warp's rows of the state
+constexpr int kColumnTiles = kColumns / 8;        // and across them
 constexpr int kKeyBlocks = kKeyDim / 8;
 constexpr int kPairBlocks = kChunkTokens / 8;
 constexpr int kColumnBlocks = kColumns / 8;
-static_assert(kWarps * 16 == kKeyDim && kWarps == 2 * kTokenTiles);
+static_assert(kWarps % kTokenTiles == 0 && kTiles % 2 == 0);
 
 // A chunk's matrices in shared memory; 16-byte copies leave them as they are in global memory.
 struct Stage {
@@ -55,12 +57,12 @@ struct Scale {
 constexpr float kColumnLength = 11.5F;                // > sqrt(key_dim)
 constexpr float kGrowth = 2 * (kChunkTokens + 1.0F);  // of a column by one chunk, for |V| = 1
 
-using Tokens = float[kHalfTiles][4];  // a warp's tokens and columns
-using State = float[kStateTiles][4];  // a warp's rows of the state
+using Tokens = float[kTiles][4];  // a warp's tokens and columns
+using State = float[kRowTiles * kColumnTiles][4];
 
 struct Place {
-  int warp, tile, half;  // tile of tokens, half of the columns
-  int row, column;       // of a lane's first number in an accumulator
+  int warp, tile, split;  // tile of tokens, which of kSplits parts of the columns
+  int row, column;        // of a lane's first number in an accumulator
 };
 
 __device__ Place place() {
@@ -77,10 +79,8 @@ __device__ float largest(const float (&tiles)[kTiles][4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) found = fmaxf(found, fabsf(tiles[n][i]));
   }
-#pragma unroll
-  for (int distance = 1; distance < kWarp; distance *= 2)
-    found = fmaxf(found, __shfl_xor_sync(0xFFFFFFFFU, found, distance));
-  return found;
+  // The bits of numbers without a sign are in the numbers' order.
+  return __uint_as_float(__reduce_max_sync(0xFFFFFFFFU, __float_as_uint(found)));
 }
 
 __device__ float largest_of(const float (&warps)[kWarps]) {
@@ -124,14 +124,14 @@ struct Columns {
   const Place& where;
 
   __device__ std::int64_t at(std::int64_t row, std::int64_t stride, int tile) const {
-    return row * stride + first + (where.half * kHalfTiles + tile) * 8 + where.column;
+    return row * stride + first + (where.split * kTiles + tile) * 8 + where.column;
   }
 };
 
 __device__ void load_values(const DeltaChunks& work, std::int64_t row, int count,
                             const Columns& columns, Tokens& values) {
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n) {
+  for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int down = 0; down < 2; ++down) {
       const int token = columns.where.tile * 16 + columns.where.row + 8 * down;
@@ -147,7 +147,7 @@ __device__ void load_values(const DeltaChunks& work, std::int64_t row, int count
 __device__ void store_outputs(const DeltaChunks& work, std::int64_t row, int count,
                               const Columns& columns, const Tokens& out, float factor) {
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n) {
+  for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int down = 0; down < 2; ++down) {
       const int token = columns.where.tile * 16 + columns.where.row + 8 * down;
@@ -160,7 +160,7 @@ __device__ void store_outputs(const DeltaChunks& work, std::int64_t row, int cou
 
 __device__ void multiply_by(Tokens& tiles, float upper, float lower) {
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n) {
+  for (int n = 0; n < kTiles; ++n) {
     tiles[n][0] *= upper;
     tiles[n][1] *= upper;
     tiles[n][2] *= lower;
@@ -173,15 +173,19 @@ __device__ void apply_state(const Stage& stage, const Exchange& exchange, const 
                             Tokens& by_keys, Tokens& by_queries) {
 #pragma unroll
   for (int k = 0; k < kKeyDim / 16; ++k) {
-    unsigned key[4], query[4], state[4];
+    unsigned key[4], query[4];
     load_matrices(quad_address<Second::Down>(stage.keys, kKeyBlocks, where.tile, k), key);
     load_matrices(quad_address<Second::Down>(stage.queries, kKeyBlocks, where.tile, k), query);
-    load_transposed(quad_address<Second::Down>(exchange.state, kColumnBlocks, k, where.half),
-                    state);
 #pragma unroll
-    for (int n = 0; n < kHalfTiles; ++n) {
-      multiply_f16(by_keys[n], key, state[2 * n], state[2 * n + 1]);
-      multiply_f16(by_queries[n], query, state[2 * n], state[2 * n + 1]);
+    for (int n = 0; n < kTiles; n += 2) {
+      unsigned state[4];
+      load_transposed(quad_address<Second::Down>(exchange.state, kColumnBlocks, k,
+                                                 (where.split * kTiles + n) / 2),
+                      state);
+      multiply_f16(by_keys[n], key, state[0], state[1]);
+      multiply_f16(by_keys[n + 1], key, state[2], state[3]);
+      multiply_f16(by_queries[n], query, state[0], state[1]);
+      multiply_f16(by_queries[n + 1], query, state[2], state[3]);
     }
   }
 }
@@ -192,11 +196,16 @@ __device__ void apply_pairs(const __half* pairs, const __half* operand, const Pl
 #pragma unroll
   for (int k = 0; k < kTokenTiles; ++k) {
     if (k > where.tile) break;
-    unsigned a[4], b[4];
+    unsigned a[4];
     load_matrices(quad_address<Second::Down>(pairs, kPairBlocks, where.tile, k), a);
-    load_transposed(quad_address<Second::Down>(operand, kColumnBlocks, k, where.half), b);
 #pragma unroll
-    for (int n = 0; n < kHalfTiles; ++n) multiply_f16(out[n], a, b[2 * n], b[2 * n + 1]);
+    for (int n = 0; n < kTiles; n += 2) {
+      unsigned b[4];
+      load_transposed(
+          quad_address<Second::Down>(operand, kColumnBlocks, k, (where.split * kTiles + n) / 2), b);
+      multiply_f16(out[n], a, b[0], b[1]);
+      multiply_f16(out[n + 1], a, b[2], b[3]);
+    }
   }
 }
 
@@ -204,40 +213,49 @@ __device__ void apply_pairs(const __half* pairs, const __half* operand, const Pl
 __device__ void update_state(const Stage& stage, const Exchange& exchange, const Place& where,
                              float decay, State& state) {
 #pragma unroll
-  for (int n = 0; n < kStateTiles; ++n) {
+  for (auto& tile : state) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) state[n][i] *= decay;
+    for (float& number : tile) number *= decay;
   }
 #pragma unroll
   for (int k = 0; k < kTokenTiles; ++k) {
-    unsigned key[4];  // transposed: the block to the right in K is the one below in K^T
-    load_transposed(quad_address<Second::Right>(stage.keys, kKeyBlocks, k, where.warp), key);
+    unsigned keys[kRowTiles][4];  // transposed: the block to the right in K is the one below
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
+    for (int r = 0; r < kRowTiles; ++r) {
+      load_transposed(
+          quad_address<Second::Right>(stage.keys, kKeyBlocks, k, where.warp * kRowTiles + r),
+          keys[r]);
+    }
+#pragma unroll
+    for (int n = 0; n < kColumnTiles; n += 2) {
       unsigned update[4];
-      load_transposed(quad_address<Second::Down>(exchange.decayed, kColumnBlocks, k, half), update);
+      load_transposed(quad_address<Second::Down>(exchange.decayed, kColumnBlocks, k, n / 2),
+                      update);
 #pragma unroll
-      for (int n = 0; n < kHalfTiles; ++n) {
-        multiply_f16(state[half * kHalfTiles + n], key, update[2 * n], update[2 * n + 1]);
+      for (int r = 0; r < kRowTiles; ++r) {
+        multiply_f16(state[r * kColumnTiles + n], keys[r], update[0], update[1]);
+        multiply_f16(state[r * kColumnTiles + n + 1], keys[r], update[2], update[3]);
       }
     }
   }
 }
 
-// The state in its slot, as a lane sees it.
+// Two numbers of tile `tile` of a warp's state in its slot, as a lane sees them.
 __device__ float2* state_pair(const DeltaChunks& work, int segment, int head, const Place& where,
                               int tile, int down) {
-  const std::int64_t row = where.warp * 16 + where.row + 8 * down;
+  const std::int64_t row =
+      (where.warp * kRowTiles + tile / kColumnTiles) * 16 + where.row + 8 * down;
   const std::int64_t matrix = std::int64_t{work.tables.slot[segment]} * work.value_heads + head;
   float* at = work.state + (matrix * kKeyDim + row) * work.value_dim +
-              static_cast<std::int64_t>(blockIdx.x) * kColumns + tile * 8 + where.column;
+              static_cast<std::int64_t>(blockIdx.x) * kColumns + tile % kColumnTiles * 8 +
+              where.column;
   return reinterpret_cast<float2*>(at);
 }
 
 __device__ void load_state(const DeltaChunks& work, int segment, int head, const Place& where,
                            State& state) {
 #pragma unroll
-  for (int n = 0; n < kStateTiles; ++n) {
+  for (int n = 0; n < kRowTiles * kColumnTiles; ++n) {
 #pragma unroll
     for (int down = 0; down < 2; ++down) {
       const float2 pair = *state_pair(work, segment, head, where, n, down);
@@ -250,7 +268,7 @@ __device__ void load_state(const DeltaChunks& work, int segment, int head, const
 __device__ void store_state(const DeltaChunks& work, int segment, int head, const Place& where,
                             const State& state, float factor) {
 #pragma unroll
-  for (int n = 0; n < kStateTiles; ++n) {
+  for (int n = 0; n < kRowTiles * kColumnTiles; ++n) {
 #pragma unroll
     for (int down = 0; down < 2; ++down) {
       *state_pair(work, segment, head, where, n, down) = {state[n][2 * down] * factor,
@@ -262,10 +280,11 @@ __device__ void store_state(const DeltaChunks& work, int segment, int head, cons
 // Multiplies the state by `factor` and hands it to all warps in F16.
 __device__ void publish_state(const Place& where, float factor, State& state, Exchange& exchange) {
 #pragma unroll
-  for (int n = 0; n < kStateTiles; ++n) {
+  for (int n = 0; n < kRowTiles * kColumnTiles; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) state[n][i] *= factor;
-    store_tile(exchange.state, kColumnBlocks, where.warp, n, state[n]);
+    store_tile(exchange.state, kColumnBlocks, where.warp * kRowTiles + n / kColumnTiles,
+               n % kColumnTiles, state[n]);
   }
 }
 
@@ -287,11 +306,11 @@ __device__ Decays decays_of(const Stage& stage, const Place& where) {
 __device__ void store_difference(const Place& where, const Tokens& values, float scale,
                                  const Decays& decays, Tokens& by_keys, Exchange& exchange) {
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n) {
+  for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
       by_keys[n][i] = values[n][i] * scale - decays.start[i / 2] * by_keys[n][i];
-    store_tile(exchange.difference, kColumnBlocks, where.tile, where.half * kHalfTiles + n,
+    store_tile(exchange.difference, kColumnBlocks, where.tile, where.split * kTiles + n,
                by_keys[n]);
   }
 }
@@ -299,12 +318,12 @@ __device__ void store_difference(const Place& where, const Tokens& values, float
 __device__ void store_update(const Place& where, const Decays& decays, Tokens& update,
                              Exchange& exchange) {
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n)
-    store_tile(exchange.update, kColumnBlocks, where.tile, where.half * kHalfTiles + n, update[n]);
+  for (int n = 0; n < kTiles; ++n)
+    store_tile(exchange.update, kColumnBlocks, where.tile, where.split * kTiles + n, update[n]);
   multiply_by(update, decays.end[0], decays.end[1]);
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n)
-    store_tile(exchange.decayed, kColumnBlocks, where.tile, where.half * kHalfTiles + n, update[n]);
+  for (int n = 0; n < kTiles; ++n)
+    store_tile(exchange.decayed, kColumnBlocks, where.tile, where.split * kTiles + n, update[n]);
 }
 
 __device__ void store_largest(const Place& where, float state, float values, Exchange& exchange) {
@@ -315,7 +334,7 @@ __device__ void store_largest(const Place& where, float state, float values, Exc
 
 __device__ void copy_tokens(const Tokens& from, Tokens& to) {
 #pragma unroll
-  for (int n = 0; n < kHalfTiles; ++n) {
+  for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) to[n][i] = from[n][i];
   }

@@ -51,6 +51,8 @@ __device__ void load_tokens(const DeltaArguments& op, std::int64_t first_row, in
     const std::int64_t row = first_row + t;
     const float4 k = *reinterpret_cast<const float4*>(op.k + row * op.k_stride + key_column);
     const float4 q = *reinterpret_cast<const float4*>(op.q + row * op.q_stride + key_column);
+    const float log_decay = op.log_decay[row * op.log_decay_stride + head];
+    const float beta = op.beta[row * op.beta_stride + head];
     const float k_scale = 1 / sqrtf(warp_sum(dot(k, k)) + 1e-6F);
     const float q_scale = 1 / sqrtf((warp_sum(dot(q, q)) + 1e-6F) * static_cast<float>(kKeyDim));
     const float product = warp_sum(dot(k, q));
@@ -58,8 +60,8 @@ __device__ void load_tokens(const DeltaArguments& op, std::int64_t first_row, in
     *reinterpret_cast<float4*>(&tokens.q[t][lane * 4]) = times(q, q_scale);
     if (lane != 0) continue;
     tokens.product[t] = product * k_scale * q_scale;
-    tokens.decay[t] = expf(op.log_decay[row * op.log_decay_stride + head]);
-    tokens.beta[t] = op.beta[row * op.beta_stride + head];
+    tokens.decay[t] = expf(log_decay);
+    tokens.beta[t] = beta;
   }
 }
 
@@ -110,12 +112,16 @@ __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
     for (int i = 0; i < kRows; ++i)
       state[i] = *reinterpret_cast<const float4*>(slot + i * kRowGroups * op.value_dim);
   }
+  const std::int64_t value_column = std::int64_t{head} * op.value_dim + column;
+  const auto load_value = [&](int t) {
+    return *reinterpret_cast<const float4*>(op.v + (first_row + t) * op.v_stride + value_column);
+  };
+  float4 next_value = load_value(0);
   load_tokens(op, first_row, rows, head, tokens);
   __syncthreads();
   for (int t = 0; t < rows; ++t) {
-    const std::int64_t row = first_row + t;
-    const std::int64_t value_column = std::int64_t{head} * op.value_dim + column;
-    const float4 v = *reinterpret_cast<const float4*>(op.v + row * op.v_stride + value_column);
+    float4 change = next_value;
+    if (t + 1 < rows) next_value = load_value(t + 1);
     Sums sums = {};
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
@@ -129,7 +135,6 @@ __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
     __syncthreads();
     sums = sum_of_warps(partial[t % 2], four);
     // beta (v - S^T k); then (S + k change^T)^T q = S^T q + (k . q) change
-    float4 change = v;
     add_times(change, sums.k, -1);
     change = times(change, tokens.beta[t]);
 #pragma unroll
@@ -137,7 +142,7 @@ __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
       add_times(state[i], change, tokens.k[t][group + kRowGroups * i]);
     if (group != 0) continue;
     add_times(sums.q, change, tokens.product[t]);
-    *reinterpret_cast<float4*>(op.out + row * op.out_stride + value_column) = sums.q;
+    *reinterpret_cast<float4*>(op.out + (first_row + t) * op.out_stride + value_column) = sums.q;
   }
 #pragma unroll
   for (int i = 0; i < kRows; ++i)

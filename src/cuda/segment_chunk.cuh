@@ -8,7 +8,7 @@
 namespace krasis::cuda {
 
 inline int chunk_numbers(const StepTables& tables, int size) {
-  return tables.tokens / size + tables.segments;
+  return (tables.tokens + size - 1) / size + tables.segments - 1;
 }
 
 struct Chunk {
