@@ -95,11 +95,12 @@ __device__ void weigh(LatentFragments& f, const Warp& warp) {
     if (warp.lane % 4 == 0) warp.row_numbers[warp.group * kRows + warp.row + r * 8] = largest;
   }
   __syncthreads();
+  float factors[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int row = warp.row + r * 8;
     RowState& state = f.state[r];
-    const float factor = state.raise(fmaxf(warp.row_numbers[row], warp.row_numbers[kRows + row]));
+    factors[r] = state.raise(fmaxf(warp.row_numbers[row], warp.row_numbers[kRows + row]));
     const float base = state.base();
     char* const weights = reinterpret_cast<char*>(warp.weights) + row * 128 + warp.lane % 4 * 4;
 #pragma unroll
@@ -110,14 +111,10 @@ __device__ void weigh(LatentFragments& f, const Warp& warp) {
       const int chunk = (warp.group * (kGroupKeys / 8) + n) ^ (row % 8);
       *reinterpret_cast<unsigned*>(weights + chunk * 16) = pack_bf16(first, second);
     }
-#pragma unroll
-    for (auto& half : f.out) {
-#pragma unroll
-      for (auto& column : half) {
-        column[2 * r] *= factor;
-        column[2 * r + 1] *= factor;
-      }
-    }
+  }
+  if (scale_is_needed(factors)) {
+    scale_rows(f.out[0], factors);
+    scale_rows(f.out[1], factors);
   }
   publish_shared();
   __syncthreads();
@@ -157,7 +154,7 @@ __global__ void __launch_bounds__(kThreads, 1) latent_rows(const AttentionArgume
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread % kWarp;
   const Warp warp{.lane = lane,
-                  .group = thread / kGroupThreads,
+                  .group = static_cast<int>(warp_group()),
                   .row = thread % kGroupThreads / kWarp * 16 + lane / 4,
                   .weights = weights,
                   .row_numbers = reinterpret_cast<float*>(weights + kRows * kKeys)};
@@ -180,7 +177,7 @@ __global__ void __launch_bounds__(kThreads, 1) latent_rows(const AttentionArgume
     const auto group = static_cast<unsigned>(warp.group);
     multiply_keys(f.scores, shared_address(shared), keys + group * kGroupKeys * 128);
     const int first = j * kKeys + warp.group * kGroupKeys;
-    if ((j + 1) * kKeys > tile.position(0) + 1) mask(f, tile, warp, first);
+    if ((j + 1) * kKeys > tile.seen_by_all) mask(f, tile, warp, first);
     weigh(f, warp);
     multiply_values(f.out, shared_address(weights), keys + group * (kGroupColumns / 64) * kPanel);
   }

@@ -65,7 +65,8 @@ struct AttentionTile {
   int first_row, past;  // of the segment
   int packed_rows;      // of the segment
   int first;            // packed row of the tile's first row
-  int keys;             // that the tile's last row sees
+  int seen_by_all;      // keys that the tile's first row sees
+  int keys;             // that its last row sees
   int begin, end;       // this split's part of the keys, in tiles of keys
 
   __device__ int token(int row) const { return (first + row) / group_; }
@@ -93,6 +94,7 @@ __device__ bool find_tile(const AttentionArguments& a, AttentionTile& tile) {
     return false;
   tile.first_row = a.tables.first_row[tile.segment];
   tile.past = a.tables.past[tile.segment];
+  tile.seen_by_all = tile.past + tile.first / a.group + 1;
   tile.keys = tile.past + (min(tile.first + kRows, tile.packed_rows) - 1) / a.group + 1;
   const int key_tiles = (tile.keys + kKeys - 1) / kKeys;
   const int share = (key_tiles + a.part.splits - 1) / a.part.splits;

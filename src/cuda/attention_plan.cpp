@@ -5,8 +5,8 @@
 namespace krasis::cuda {
 namespace {
 
-constexpr std::int64_t kFewPackedRows = 64;    // up to here sharing rows beats owning them
-constexpr std::int64_t kLeastSplitKeys = 128;  // a part of fewer keys costs more than it saves
+constexpr std::int64_t kFewPackedRows = 64;   // up to here sharing rows beats owning them
+constexpr std::int64_t kLeastSplitKeys = 64;  // a part of fewer keys costs more than it saves
 constexpr std::int64_t kMostSplits = 256;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {

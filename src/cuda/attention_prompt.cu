@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks) prompt(const Attentio
     __syncthreads();  // the values are there, and nobody reads the keys any more
     if (j + 1 < tile.end) Reader::template copy<typename T::Layout>(a.keys, cache_row, keys);
     copy_async_commit();
-    if ((j + 1) * T::kKeys > tile.position(0) + 1) mask(f, tile, warp_row, j * T::kKeys, lane);
+    if ((j + 1) * T::kKeys > tile.seen_by_all) mask(f, tile, warp_row, j * T::kKeys, lane);
     weigh(f);
     multiply_values(f, shared_address(values), lane);
   }

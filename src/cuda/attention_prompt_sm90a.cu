@@ -10,15 +10,16 @@ namespace krasis::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kGroupThreads = 128;
 constexpr int kGroupRows = 64;
 constexpr int kRows = 2 * kGroupRows;
 
 // Sums of 64 rows fill the registers: kDim columns of results, and two tiles of kKeys scores.
-template <int kDimension, int kKeysOfTile>
+// Queries that are held in registers too leave shared memory to keys and values.
+template <int kDimension, int kKeysOfTile, bool kHoldsQueries>
 struct HopperTile {
   static constexpr int kDim = kDimension;
   static constexpr int kKeys = kKeysOfTile;
+  static constexpr bool kHeld = kHoldsQueries;
   static constexpr int kHalves = kDim / 128;  // of the results: what one product computes
   using QueryLayout = PanelLayout<kDim, kRows>;
   using KeyLayout = PanelLayout<kDim, kKeys>;
@@ -40,6 +41,7 @@ struct Block {
   int lane, row;  // the row in the block of this lane's first row; the other is 8 on
   Reader reader;
   int key_row, value_row;  // of the cache, to be copied next
+  unsigned queries[T::kHeld ? T::kDim / 16 : 1][4] = {};
   float out[T::kHalves][16][4] = {};
   RowState state[2] = {};
 
@@ -58,18 +60,34 @@ struct Block {
   }
 };
 
+template <class T>
+__device__ void hold_queries(Block<T>& block) {
+  const auto row = static_cast<unsigned>(block.row - block.lane / 4 + block.lane % 16);
+  const unsigned address = shared_address(block.shared) + row * 128;
+#pragma unroll
+  for (int k = 0; k < T::kDim / 16; ++k) {
+    const auto panel = static_cast<unsigned>(k / 4);
+    const unsigned chunk = (static_cast<unsigned>(k % 4 * 2 + block.lane / 16) ^ row % 8) * 16;
+    load_matrices(address + panel * T::QueryLayout::kPanel + chunk, block.queries[k]);
+  }
+}
+
 // Starts scores = queries keys^T.
 template <class T>
 __device__ void multiply_keys(const Block<T>& block, Scores<T>& scores, int j) {
-  const unsigned rows = threadIdx.x / kGroupThreads * kGroupRows * 128;
-  const SharedOperand a = swizzled_operand(shared_address(block.shared) + rows);
+  const SharedOperand a =
+      swizzled_operand(shared_address(block.shared) + warp_group() * kGroupRows * 128);
   const SharedOperand b = swizzled_operand(shared_address(block.keys(j)));
 #pragma unroll
   for (int k = 0; k < T::kDim / 16; ++k) {
     const auto panel = static_cast<unsigned>(k / 4);
     const unsigned at = static_cast<unsigned>(k % 4) * 32;
-    multiply_rows(scores, further(a, panel * T::QueryLayout::kPanel + at),
-                  further(b, panel * T::KeyLayout::kPanel + at), k != 0);
+    const SharedOperand keys = further(b, panel * T::KeyLayout::kPanel + at);
+    if constexpr (T::kHeld) {
+      multiply_rows(scores, block.queries[k], keys, k != 0);
+    } else {
+      multiply_rows(scores, further(a, panel * T::QueryLayout::kPanel + at), keys, k != 0);
+    }
   }
 }
 
@@ -106,6 +124,7 @@ __device__ void mask(const Block<T>& block, Scores<T>& scores, int j) {
 // Turns scores into weights.
 template <class T>
 __device__ void weigh(Block<T>& block, Scores<T>& scores) {
+  float factors[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float largest = kNoScore;
@@ -113,7 +132,7 @@ __device__ void weigh(Block<T>& block, Scores<T>& scores) {
     for (int n = 0; n < T::kKeys / 8; ++n)
       largest = fmaxf(largest, fmaxf(scores[n][2 * r], scores[n][2 * r + 1]));
     RowState& state = block.state[r];
-    const float factor = state.raise(largest_of_four(largest));
+    factors[r] = state.raise(largest_of_four(largest));
     const float base = state.base();
 #pragma unroll
     for (int n = 0; n < T::kKeys / 8; ++n) {
@@ -121,14 +140,10 @@ __device__ void weigh(Block<T>& block, Scores<T>& scores) {
       scores[n][2 * r + 1] = power_of_two(scores[n][2 * r + 1] - base);
       state.sum += scores[n][2 * r] + scores[n][2 * r + 1];
     }
+  }
+  if (scale_is_needed(factors)) {
 #pragma unroll
-    for (auto& half : block.out) {
-#pragma unroll
-      for (auto& column : half) {
-        column[2 * r] *= factor;
-        column[2 * r + 1] *= factor;
-      }
-    }
+    for (auto& half : block.out) scale_rows(half, factors);
   }
 }
 
@@ -146,7 +161,7 @@ __device__ void turn(Block<T>& block, Scores<T>& scores, Scores<T>& next, int j)
   multiply_keys(block, next, j + 1);
   group_commit();
 
-  if ((j + 1) * T::kKeys > block.tile.position(0) + 1) mask(block, scores, j);
+  if ((j + 1) * T::kKeys > block.tile.seen_by_all) mask(block, scores, j);
   weigh(block, scores);
   unsigned weights[T::kKeys / 16][4];
 #pragma unroll
@@ -210,6 +225,7 @@ __global__ void __launch_bounds__(kThreads, 1) prompt_rows(const AttentionArgume
   publish_shared();
   __syncthreads();
 
+  if constexpr (T::kHeld) hold_queries(block);
   Scores<T> even, odd;
   hold(even);
   group_fence();
@@ -240,8 +256,8 @@ void launch(const AttentionArguments& a, cudaStream_t stream) {
 }  // namespace
 
 void attention_prompt_hopper(const AttentionArguments& arguments, int dim, cudaStream_t stream) {
-  if (dim == 128) return launch<HopperTile<128, 128>>(arguments, stream);
-  return launch<HopperTile<256, 64>>(arguments, stream);
+  if (dim == 128) return launch<HopperTile<128, 64, true>>(arguments, stream);
+  return launch<HopperTile<256, 64, false>>(arguments, stream);
 }
 
 }  // namespace krasis::cuda

@@ -290,7 +290,7 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
     fetch(j + 1);
     const Bits16* const keys = place.stage(j);
     multiply_keys(place, f, keys);
-    if ((j + 1) * T::shape.keys > tile.position(0) + 1) mask(place, f, tile, j * T::shape.keys);
+    if ((j + 1) * T::shape.keys > tile.seen_by_all) mask(place, f, tile, j * T::shape.keys);
     weigh(place, f);
     multiply_values(place, f, T::shape.latent ? keys : keys + T::shape.keys * T::shape.key_dim);
   }
