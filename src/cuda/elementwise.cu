@@ -121,9 +121,12 @@ __device__ float sum_of_row(float value) {
   __shared__ float sums[kThreads / kWarp];
   if (threadIdx.x % kWarp == 0) sums[threadIdx.x / kWarp] = value;
   __syncthreads();
-  value = 0;
+  // Every warp adds the warps' sums for itself, in the same order.
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  value = lane < kThreads / kWarp ? sums[lane] : 0.0f;
 #pragma unroll
-  for (const float sum : sums) value += sum;
+  for (int distance = 16; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(~0u, value, distance);
   return value;
 }
 
@@ -159,22 +162,28 @@ __global__ void norm_rows(const Norm norm) {
   }
 }
 
+template <int kThreads, bool kGated>
+void launch_norm_by(const Norm& norm, bool wide, cudaStream_t stream) {
+  constexpr int kLeastBlock = 256;
+  const dim3 block(kThreads, kThreads < kLeastBlock ? kLeastBlock / kThreads : 1);
+  const auto blocks = static_cast<unsigned>((norm.x.rows + block.y - 1) / block.y);
+  const auto kernel = wide ? norm_rows<kThreads, kWide, kGated> : norm_rows<kThreads, 1, kGated>;
+  kernel<<<blocks, block, 0, stream>>>(norm);
+  check_launch(kGated ? "gated_rms_norm" : "rms_norm");
+}
+
 template <bool kGated>
 void launch_norm(const Norm& norm, const Launch& launch) {
-  constexpr int kBlock = 256;
   constexpr std::int64_t kWarpColumns = 1024;  // beyond, a warp's row takes too many turns
   if (norm.x.rows == 0) return;
   const Rows weight(norm.weight, 1, norm.x.cols);
   const bool wide = packs_fit(norm.x, kWide) && packs_fit(norm.out, kWide) &&
                     packs_fit(weight, kWide) && (!kGated || packs_fit(norm.gate, kWide));
-  const bool by_warp = norm.x.cols <= kWarpColumns;
-  const dim3 block = by_warp ? dim3(kWarp, kBlock / kWarp) : dim3(kBlock);
-  const auto blocks = static_cast<unsigned>((norm.x.rows + block.y - 1) / block.y);
-  const auto kernel =
-      by_warp ? (wide ? norm_rows<kWarp, kWide, kGated> : norm_rows<kWarp, 1, kGated>)
-              : (wide ? norm_rows<kBlock, kWide, kGated> : norm_rows<kBlock, 1, kGated>);
-  kernel<<<blocks, block, 0, launch.stream>>>(norm);
-  check_launch(kGated ? "gated_rms_norm" : "rms_norm");
+  if (norm.x.cols <= kWarpColumns) return launch_norm_by<kWarp, kGated>(norm, wide, launch.stream);
+  // Few rows leave the device idle: then all that counts is how soon a row is done.
+  if (norm.x.rows <= launch.device.multiprocessors)
+    return launch_norm_by<1024, kGated>(norm, wide, launch.stream);
+  launch_norm_by<256, kGated>(norm, wide, launch.stream);
 }
 
 }  // namespace
