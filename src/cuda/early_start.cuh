@@ -20,15 +20,24 @@ __device__ inline void let_later_start() {
   NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.launch_dependents;\n");))
 }
 
+struct Grid {
+  dim3 blocks, threads;
+  std::size_t shared_bytes = 0;
+};
+
 template <class Argument>
-void start_early(void (*kernel)(Argument), dim3 grid, dim3 block, const Argument& argument,
+void start_early(void (*kernel)(Argument), const Grid& grid, const Argument& argument,
                  const Launch& launch) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(grid.shared_bytes)),
+        "setting a kernel's shared memory");
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = block;
+  config.gridDim = grid.blocks;
+  config.blockDim = grid.threads;
+  config.dynamicSmemBytes = grid.shared_bytes;
   config.stream = launch.stream;
   config.attrs = &early;
   config.numAttrs = launch.device.capability >= 90 ? 1 : 0;

@@ -133,9 +133,9 @@ void few_tokens(const Experts& op, const Launch& launch) {
                    .pairs = static_cast<int>(pairs),
                    .ids = one ? nullptr : op.ids.data(),
                    .pairs_a_row = static_cast<int>(op.top_k)};
-  const bool pairs_of_floats = reinterpret_cast<std::uintptr_t>(op.x.data) % 8 == 0 &&
-                               op.x.stride % 2 == 0 && op.x.cols % 2 == 0;
-  if (!pairs_of_floats) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(op.x.data) % 16 == 0 &&
+                       op.x.stride % 4 == 0 && op.x.cols % 4 == 0;
+  if (!aligned) {
     auto* rounded = scratch.take_as<__nv_bfloat16>(static_cast<std::size_t>(op.x.rows * widths.x));
     rows_to_bf16(op.x, rounded, widths.x, launch);
     first.x = rounded;

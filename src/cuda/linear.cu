@@ -139,9 +139,9 @@ void few_tiles(const Product& p, const Launch& launch) {
                      .out_stride = p.out.stride,
                      .rows = static_cast<int>(p.rows()),
                      .bias = p.bias};
-  const bool pairs_of_floats = reinterpret_cast<std::uintptr_t>(p.x.data) % 8 == 0 &&
-                               p.x.stride % 2 == 0 && p.x.cols % 2 == 0;
-  if (!pairs_of_floats) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(p.x.data) % 16 == 0 &&
+                       p.x.stride % 4 == 0 && p.x.cols % 4 == 0;
+  if (!aligned) {
     const std::int64_t columns = matrix.shape.padded_columns;
     auto* x = launch.scratch.take_as<__nv_bfloat16>(static_cast<std::size_t>(p.x.rows * columns));
     rows_to_bf16(p.x, x, columns, launch);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "cuda/early_start.cuh"
 #include "cuda/linear_vector.h"
+#include "cuda/staged_rows.cuh"
 #include "cuda/tensor_core.cuh"
 
 namespace krasis::cuda {
@@ -18,21 +19,13 @@ constexpr int kMaxTokens = 16;
 
 // Eight elements of x as high and low parts.
 struct SplitEight {
-  unsigned high[4] = {};
-  unsigned low[4] = {};
+  unsigned high[4];
+  unsigned low[4];
 
-  template <bool Aligned>
-  __device__ void load(const float* x) {
-    float v[8];
-    if constexpr (Aligned) {
-      const float4 first = reinterpret_cast<const float4*>(x)[0];
-      const float4 second = reinterpret_cast<const float4*>(x)[1];
-      v[0] = first.x, v[1] = first.y, v[2] = first.z, v[3] = first.w;
-      v[4] = second.x, v[5] = second.y, v[6] = second.z, v[7] = second.w;
-    } else {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) v[i] = x[i];
-    }
+  __device__ explicit SplitEight(const float* x) {
+    const float4 first = reinterpret_cast<const float4*>(x)[0];
+    const float4 second = reinterpret_cast<const float4*>(x)[1];
+    const float v[8] = {first.x, first.y, first.z, first.w, second.x, second.y, second.z, second.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       high[i] = pack_bf16(v[2 * i], v[2 * i + 1]);
@@ -59,35 +52,27 @@ class Share {
     for (int c = 0; c < kPieces; ++c) load(c, first_ + c * 32);
   }
 
-  template <int TokenBlocks, bool Aligned>
-  __device__ void multiply(const PlainProduct& p, int head, float (&sums)[TokenBlocks][4]) {
+  template <class Rows8>
+  __device__ void multiply(Rows8& rows, float (&sums)[4]) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const float* x[TokenBlocks];
-#pragma unroll
-    for (int n = 0; n < TokenBlocks; ++n) {
-      const int token = n * 8 + lane / 4;
-      x[n] = token < p.tokens ? p.x + (token * p.heads + head) * p.x_stride : nullptr;
-    }
     // The warp's columns, not the lane's: its lanes stay together.
     for (long long turn = first_ - lane % 4 * 8; turn < columns_; turn += kStep, first_ += kStep) {
+      const auto* x =
+          reinterpret_cast<const float*>(rows.take() + lane / 4 * Rows8::kRowBytes) + lane % 4 * 8;
 #pragma unroll
       for (int c = 0; c < kPieces; ++c) {
-        const long long column = first_ + c * 32;
         const uint4 low = w_[c][0];
         const uint4 high = w_[c][1];
-        load(c, column + kStep);
+        load(c, first_ + c * 32 + kStep);
         const unsigned a0[4] = {low.x, high.x, low.y, high.y};
         const unsigned a1[4] = {low.z, high.z, low.w, high.w};
-#pragma unroll
-        for (int n = 0; n < TokenBlocks; ++n) {
-          SplitEight eight;
-          if (x[n] != nullptr && column < columns_) eight.load<Aligned>(x[n] + column);
-          multiply_add(sums[n], a0, eight.high[0], eight.high[1]);
-          multiply_add(sums[n], a1, eight.high[2], eight.high[3]);
-          multiply_add(sums[n], a0, eight.low[0], eight.low[1]);
-          multiply_add(sums[n], a1, eight.low[2], eight.low[3]);
-        }
+        const SplitEight eight(x + c * 32);
+        multiply_add(sums, a0, eight.high[0], eight.high[1]);
+        multiply_add(sums, a1, eight.high[2], eight.high[3]);
+        multiply_add(sums, a0, eight.low[0], eight.low[1]);
+        multiply_add(sums, a1, eight.low[2], eight.low[3]);
       }
+      rows.give_back();
     }
   }
 
@@ -105,36 +90,44 @@ class Share {
   uint4 w_[kPieces][2];
 };
 
-template <int TokenBlocks, bool Aligned>
+template <bool Aligned>
 __global__ void __launch_bounds__(kThreads, 2)
     vector_kernel(const __grid_constant__ PlainProduct p) {
-  __shared__ float warps[kWarps][kRows][TokenBlocks * 8];
-  const int first_row = static_cast<int>(blockIdx.x) * kRows;
-  const int head = static_cast<int>(blockIdx.y);
-  const auto* weight = static_cast<const __nv_bfloat16*>(p.weight) + head * p.rows * p.columns;
+  using Rows8 = StagedRowsOf<float, 16, Aligned>;
+  __shared__ float warps[kWarps][kRows][kStagedRows];
+  __shared__ const float* rows[kStagedRows];
+  extern __shared__ __align__(16) std::byte shared[];
   let_later_start();
-  Share share(p, weight, first_row);
+  const int first_token = static_cast<int>(blockIdx.x) * kStagedRows;
+  const int tokens = min(kStagedRows, static_cast<int>(p.tokens) - first_token);
+  const int first_row = static_cast<int>(blockIdx.y) * kRows;
+  const int head = static_cast<int>(blockIdx.z);
+  Share share(p, static_cast<const __nv_bfloat16*>(p.weight) + head * p.rows * p.columns,
+              first_row);
+  if (threadIdx.x < tokens) {
+    const long long row = (first_token + threadIdx.x) * p.heads + head;
+    rows[threadIdx.x] = p.x + row * p.x_stride;
+  }
+  __syncthreads();
   wait_for_earlier();
-  float sums[TokenBlocks][4] = {};
-  share.multiply<TokenBlocks, Aligned>(p, head, sums);
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  Rows8 staged(shared + warp * Rows8::kWarpBytes, rows, tokens, p.columns, warp * kTurnColumns,
+               kWarps * kTurnColumns);
+  float sums[4] = {};
+  share.multiply(staged, sums);
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
-  for (int n = 0; n < TokenBlocks; ++n) {
-#pragma unroll
-    for (int c = 0; c < 4; ++c)
-      warps[threadIdx.x / kWarp][c / 2 * 8 + lane / 4][n * 8 + lane % 4 * 2 + c % 2] = sums[n][c];
-  }
+  for (int c = 0; c < 4; ++c) warps[warp][c / 2 * 8 + lane / 4][lane % 4 * 2 + c % 2] = sums[c];
   __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < kRows * static_cast<int>(p.tokens);
-       at += kThreads) {
-    const int token = at / kRows;
+  for (int at = static_cast<int>(threadIdx.x); at < kRows * tokens; at += kThreads) {
     const int row = first_row + at % kRows;
     if (row >= p.rows) continue;
     float sum = p.bias != nullptr ? p.bias[row] : 0.0f;
 #pragma unroll
-    for (int w = 0; w < kWarps; ++w) sum += warps[w][at % kRows][token];
-    p.out[(token * p.heads + head) * p.out_stride + row] = sum;
+    for (int w = 0; w < kWarps; ++w) sum += warps[w][at % kRows][at / kRows];
+    const long long out_row = (first_token + at / kRows) * p.heads + head;
+    p.out[out_row * p.out_stride + row] = sum;
   }
 }
 
@@ -142,12 +135,14 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 void linear_vector(const PlainProduct& p, const Launch& launch) {
   ensure(p.tokens <= kMaxTokens, "linear_vector: too many tokens");
-  const dim3 grid(static_cast<unsigned>((p.rows + kRows - 1) / kRows),
-                  static_cast<unsigned>(p.heads));
+  // Neighbouring blocks read the same weights, the second from the L2 cache.
+  const Grid grid{.blocks = dim3(static_cast<unsigned>((p.tokens + kStagedRows - 1) / kStagedRows),
+                                 static_cast<unsigned>((p.rows + kRows - 1) / kRows),
+                                 static_cast<unsigned>(p.heads)),
+                  .threads = dim3(kThreads),
+                  .shared_bytes = kWarps * StagedRowsOf<float, 16, true>::kWarpBytes};
   const bool aligned = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0 && p.x_stride % 4 == 0;
-  const auto kernel = p.tokens <= 8 ? (aligned ? vector_kernel<1, true> : vector_kernel<1, false>)
-                                    : (aligned ? vector_kernel<2, true> : vector_kernel<2, false>);
-  start_early(kernel, grid, dim3(kThreads), p, launch);
+  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, p, launch);
 }
 
 }  // namespace krasis::cuda

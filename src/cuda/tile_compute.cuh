@@ -91,7 +91,8 @@ __device__ void compute_tile(Pipeline<Bits, Held>& pipeline, const TileProduct& 
   }
   const WarpPart part{(first_strip + strip) * static_cast<int>(kStripRows) + first_block * 16,
                       Shape::first_token(warp)};
-  write_output<Output, kBlocks, kTokens>(p, block, part, sums);
+  const WarpPairs<Output, kTokens> pairs(p, block, part.first_token);
+  write_output<Output, kBlocks, kTokens>(p, block, pairs, part, sums);
 }
 
 }  // namespace krasis::cuda

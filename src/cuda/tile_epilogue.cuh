@@ -46,17 +46,39 @@ __device__ void write_gated(const TileProduct& p, const TokenBlock& block, WarpP
   }
 }
 
+// Which pairs a lane writes. Read before the sums are waited for, all at once.
+template <TileOutput Output, int Tokens>
+struct WarpPairs {
+  static constexpr bool kPiece =
+      Output == TileOutput::Pairs;  // a lane's tokens: one in eight, or two
+  static constexpr int kCount = Output == TileOutput::Gated ? 1 : Tokens / (kPiece ? 8 : 4);
+  int pair[kCount];
+
+  __device__ static int token(int n) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    return kPiece ? n * 8 + lane / 4 : n / 2 * 8 + lane % 4 * 2 + n % 2;
+  }
+  __device__ WarpPairs(const TileProduct& p, const TokenBlock& block, int first_token) {
+    if constexpr (Output != TileOutput::Gated) {
+#pragma unroll
+      for (int n = 0; n < kCount; ++n) {
+        const int at = first_token + token(n);
+        const int position = block.first + at;
+        pair[n] = at >= block.count    ? -1
+                  : p.order != nullptr ? __ldg(p.order + position)
+                                       : position;
+      }
+    }
+  }
+};
+
 template <int Blocks, int Tokens>
-__device__ void write_pairs(const TileProduct& p, const TokenBlock& block, WarpPart part,
-                            const WarpSums<Blocks, Tokens>& sums) {
+__device__ void write_pairs(const TileProduct& p, const WarpPairs<TileOutput::Pairs, Tokens>& to,
+                            WarpPart part, const WarpSums<Blocks, Tokens>& sums) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int n = 0; n < Tokens / 8; ++n) {
-    const int token = part.first_token + n * 8 + lane / 4;
-    const bool exists = token < block.count;
-    const int position = block.first + token;
-    const int pair = p.order != nullptr && exists ? p.order[position] : position;
-    auto* out = static_cast<__nv_bfloat16*>(p.out) + pair * p.out_stride;
+    auto* out = static_cast<__nv_bfloat16*>(p.out) + to.pair[n] * p.out_stride;
 #pragma unroll
     for (int quad = 0; quad < Blocks / 2; ++quad) {
       unsigned words[4];
@@ -67,39 +89,41 @@ __device__ void write_pairs(const TileProduct& p, const TokenBlock& block, WarpP
       }
       exchange_quad(words);
       const int row = part.first_row + quad * 32 + lane % 4 * 8;
-      if (exists && row < p.rows) write_piece(out + row, words);
+      if (to.pair[n] >= 0 && row < p.rows) write_piece(out + row, words);
     }
   }
 }
 
 template <int Blocks, int Tokens>
-__device__ void write_sums(const TileProduct& p, const TokenBlock& block, WarpPart part,
-                           const WarpSums<Blocks, Tokens>& sums) {
+__device__ void write_sums(const TileProduct& p, const WarpPairs<TileOutput::Sums, Tokens>& to,
+                           WarpPart part, const WarpSums<Blocks, Tokens>& sums) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  float bias[2 * Blocks];
 #pragma unroll
-  for (int n = 0; n < 2 * (Tokens / 8); ++n) {
-    const int token = part.first_token + n / 2 * 8 + lane % 4 * 2 + n % 2;
-    if (token >= block.count) continue;
-    const int position = block.first + token;
-    const int pair = p.order != nullptr ? p.order[position] : position;
-    const float scale = p.scale != nullptr ? p.scale[pair] : 1.0f;
-    float* out = static_cast<float*>(p.out) + pair * p.out_stride;
+  for (int i = 0; i < 2 * Blocks; ++i) {
+    const int row = part.first_row + i * 8 + lane / 4;
+    bias[i] = p.bias != nullptr && row < p.rows ? __ldg(p.bias + row) : 0.0f;
+  }
+#pragma unroll
+  for (int n = 0; n < Tokens / 4; ++n) {
+    if (to.pair[n] < 0) continue;
+    const float scale = p.scale != nullptr ? __ldg(p.scale + to.pair[n]) : 1.0f;
+    float* out = static_cast<float*>(p.out) + to.pair[n] * p.out_stride;
 #pragma unroll
     for (int i = 0; i < 2 * Blocks; ++i) {
       const int row = part.first_row + i * 8 + lane / 4;
-      if (row >= p.rows) continue;
-      const float bias = p.bias != nullptr ? p.bias[row] : 0.0f;
-      out[row] = scale * sums[i / 2][n / 2][i % 2 * 2 + n % 2] + bias;
+      if (row < p.rows) out[row] = scale * sums[i / 2][n / 2][i % 2 * 2 + n % 2] + bias[i];
     }
   }
 }
 
 template <TileOutput Output, int Blocks, int Tokens>
-__device__ void write_output(const TileProduct& p, const TokenBlock& block, WarpPart part,
+__device__ void write_output(const TileProduct& p, const TokenBlock& block,
+                             const WarpPairs<Output, Tokens>& pairs, WarpPart part,
                              const WarpSums<Blocks, Tokens>& sums) {
   if constexpr (Output == TileOutput::Gated) write_gated<Blocks, Tokens>(p, block, part, sums);
-  if constexpr (Output == TileOutput::Pairs) write_pairs<Blocks, Tokens>(p, block, part, sums);
-  if constexpr (Output == TileOutput::Sums) write_sums<Blocks, Tokens>(p, block, part, sums);
+  if constexpr (Output == TileOutput::Pairs) write_pairs<Blocks, Tokens>(p, pairs, part, sums);
+  if constexpr (Output == TileOutput::Sums) write_sums<Blocks, Tokens>(p, pairs, part, sums);
 }
 
 }  // namespace krasis::cuda

@@ -17,8 +17,10 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   extern __shared__ __align__(1024) std::byte shared[];
   Pipeline<Bits, 1> pipeline(p, shared_address(shared), stages);
   const int step = static_cast<int>(gridDim.x);
+  TokenBlock next = pipeline.block_of(static_cast<int>(blockIdx.x));
   for (int tile = static_cast<int>(blockIdx.x); tile < pipeline.tiles(); tile += step) {
-    const TokenBlock block = block_at(p, tile / pipeline.row_blocks());
+    const TokenBlock block = next;
+    next = pipeline.block_of(tile + step);  // long before it is needed
     const int first_strip = tile % pipeline.row_blocks() * kBlockStrips;
     switch (width_of(block.count)) {
       case 128:

@@ -67,10 +67,10 @@ void tile_gemm(const TileProduct& product, TileOutput output, const Launch& laun
 // x is F32 or BF16, and every block finds its pairs in the ids by itself: no lists, one launch.
 struct TileVector {
   TileSource weight;
-  const void* x = nullptr;  // rows of F32 or BF16, even stride, aligned to two elements
+  const void* x = nullptr;  // rows of F32 or BF16, each aligned to 16 bytes
   bool x_is_bf16 = false;
   long long x_stride = 0;
-  int columns = 0;  // of x that exist, even; the others count as 0
+  int columns = 0;  // of x that exist, whole 16 bytes; the others count as 0
 
   int pairs = 0;
   const int* ids = nullptr;  // [pairs] the expert of each; nullptr: 0

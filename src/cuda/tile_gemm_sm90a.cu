@@ -55,9 +55,10 @@ __device__ void compute_wide(Pipeline<Bits, kHeld>& pipeline, const TileProduct&
       group_commit();
     }
   }
+  const WarpPairs<Output, Width> pairs(p, block, 0);
   group_wait<0>();
   const WarpPart part{(first_strip + strip) * static_cast<int>(kStripRows) + first_block * 16, 0};
-  write_output<Output, kBlocks, Width>(p, block, part, sums);
+  write_output<Output, kBlocks, Width>(p, block, pairs, part, sums);
 }
 
 template <int Bits, TileOutput Output>
@@ -66,8 +67,10 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   extern __shared__ __align__(1024) std::byte shared[];
   Pipeline<Bits, kHeld> pipeline(p, shared_address(shared), stages);
   const int step = static_cast<int>(gridDim.x);
+  TokenBlock next = pipeline.block_of(static_cast<int>(blockIdx.x));
   for (int tile = static_cast<int>(blockIdx.x); tile < pipeline.tiles(); tile += step) {
-    const TokenBlock block = block_at(p, tile / pipeline.row_blocks());
+    const TokenBlock block = next;
+    next = pipeline.block_of(tile + step);  // long before it is needed
     const int first_strip = tile % pipeline.row_blocks() * kBlockStrips;
     switch (width_of(block.count)) {
       case 128:

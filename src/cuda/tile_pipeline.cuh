@@ -36,7 +36,7 @@ __device__ inline int block_count(const TileProduct& p) {
 
 __device__ inline TokenBlock block_at(const TileProduct& p, int index) {
   if (p.blocks != nullptr) {
-    const int4 v = reinterpret_cast<const int4*>(p.blocks)[index];
+    const int4 v = __ldg(reinterpret_cast<const int4*>(p.blocks) + index);
     return {v.x, v.y, v.z, v.w};
   }
   const int first = index * kBlockTokens;
@@ -62,6 +62,7 @@ class Pipeline {
         tiles_(block_count(product) * row_blocks_),
         stages_of_tile_(product.weight.k_tiles / kStageTiles),
         tile_(static_cast<int>(blockIdx.x)) {
+    next_block_ = block_of(tile_);
     if (tile_ < tiles_) enter_tile();
     for (int i = 0; i < stages_ - Held; ++i) fill();
   }
@@ -69,6 +70,11 @@ class Pipeline {
   __device__ int tiles() const { return tiles_; }
   __device__ int row_blocks() const { return row_blocks_; }
   __device__ int stages_of_tile() const { return stages_of_tile_; }
+
+  // Of an output tile; nothing past the last.
+  __device__ TokenBlock block_of(int tile) const {
+    return tile < tiles_ ? block_at(product_, tile / row_blocks_) : TokenBlock{};
+  }
 
   // Waits for the next stage, starts filling the oldest of those that were read, and returns the
   // address of the next. All threads together.
@@ -111,7 +117,8 @@ class Pipeline {
 
   __device__ void enter_tile() {
     const TileSource& weight = product_.weight;
-    const TokenBlock block = block_at(product_, tile_ / row_blocks_);
+    const TokenBlock block = next_block_;
+    next_block_ = block_of(tile_ + static_cast<int>(gridDim.x));
     const int first_strip = tile_ % row_blocks_ * kBlockStrips;
     const std::byte* expert = expert_at(weight, block.expert);
     const int thread = static_cast<int>(threadIdx.x);
@@ -194,6 +201,7 @@ class Pipeline {
 
   // Where the next stage is filled from.
   int tile_;
+  TokenBlock next_block_;
   int column_stage_ = 0;
   int width_ = 0;
   const std::byte* tiles_from_[kTilePieces];

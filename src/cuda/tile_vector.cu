@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "cuda/early_start.cuh"
 #include "cuda/runtime.h"
+#include "cuda/staged_rows.cuh"
 #include "cuda/tile_fragments.cuh"
 #include "cuda/tile_gemm.h"
 
@@ -25,13 +26,12 @@ constexpr int kStrip = static_cast<int>(kStripRows);
 struct PairList {
   int pairs[kRows];
   int count;
-  int expert;
 };
 
 __device__ void find_pairs(const TileVector& p, int pair, int lane, PairList& list) {
   if (p.ids == nullptr) {
     if (lane < kRows) list.pairs[lane] = pair * kRows + lane;
-    if (lane == 0) list.count = min(kRows, p.pairs - pair * kRows), list.expert = 0;
+    if (lane == 0) list.count = min(kRows, p.pairs - pair * kRows);
     return;
   }
   const int expert = p.ids[pair];
@@ -46,37 +46,20 @@ __device__ void find_pairs(const TileVector& p, int pair, int lane, PairList& li
     if (same && other >= pair && place < kRows) list.pairs[place] = other;
     found += __popc(later);
   }
-  if (lane == 0) {
-    list.count = before % kRows == 0 ? min(found, kRows) : 0;
-    list.expert = expert;
-  }
+  if (lane == 0) list.count = before % kRows == 0 ? min(found, kRows) : 0;
 }
 
-// Two neighbouring elements of x, and as BF16.
-template <class X>
-struct Two;
-template <>
-struct Two<float> {
-  float2 v;
-  __device__ unsigned rounded() const { return pack_bf16(v.x, v.y); }
-};
-template <>
-struct Two<__nv_bfloat16> {
-  unsigned v;
-  __device__ unsigned rounded() const { return v; }
-};
+// Two neighbouring elements as BF16.
+__device__ inline unsigned rounded(const float* x) {
+  const float2 two = *reinterpret_cast<const float2*>(x);
+  return pack_bf16(two.x, two.y);
+}
+__device__ inline unsigned rounded(const __nv_bfloat16* x) {
+  return *reinterpret_cast<const unsigned*>(x);
+}
 
-// A lane's elements of x of one k-tile: b of multiply_add.
 template <class X>
-struct TileRow {
-  Two<X> low{}, high{};
-
-  __device__ void load(const X* row, int column, int columns) {
-    if (row == nullptr) return;
-    low = column < columns ? *reinterpret_cast<const Two<X>*>(row + column) : Two<X>{};
-    high = column + 8 < columns ? *reinterpret_cast<const Two<X>*>(row + column + 8) : Two<X>{};
-  }
-};
+using Rows8 = StagedRowsOf<X, sizeof(X) == 4 ? 32 : 16, true>;
 
 // sums += scale * (the group's q x), one group.
 __device__ inline void add_group(const uint4& scales, const float (&part)[4][4],
@@ -111,40 +94,34 @@ class Share {
     for (int g = 0; g < kGroups; ++g) load_scales(g, turn_);
   }
 
-  __device__ void multiply(const X* row, int columns, float (&sums)[4][4]) {
-    for (int n = 0; n < kRowRing; ++n) x_[n].load(row, column(turn_, n), columns);
+  __device__ void multiply(Rows8<X>& rows, float (&sums)[4][4]) {
     for (; turn_ < turns_; turn_ += step_) {
+      const X* x = reinterpret_cast<const X*>(rows.take() + lane() / 4 * Rows8<X>::kRowBytes) +
+                   lane() % 4 * 2;
 #pragma unroll
       for (int g = 0; g < kGroups; ++g) {
         float part[4][4] = {};
 #pragma unroll
         for (int t = g * kGroupTiles; t < (g + 1) * kGroupTiles; ++t) {
-          multiply_tile(t, part);
+          multiply_tile(t, rounded(x + t * kTileColumns), rounded(x + t * kTileColumns + 8), part);
           const int next = t + kRing;
           load_tile(t % kRing, next < kTurnTiles ? turn_ : turn_ + step_, next % kTurnTiles);
-          const int next_x = t + kRowRing;
-          x_[t % kRowRing].load(
-              row, column(next_x < kTurnTiles ? turn_ : turn_ + step_, next_x % kTurnTiles),
-              columns);
         }
         add_group(group_scales_[g], part, sums);
         load_scales(g, turn_ + step_);
       }
+      rows.give_back();
     }
   }
 
  private:
   static constexpr int kRing = 32 / Bits;  // k-tiles in registers: 4 KB a warp
-  static constexpr int kRowRing = 2;
   static constexpr int kTileBytes = kWarp * 4 * Bits;
   static constexpr int kGroups = kTurnColumns / Group;
   static constexpr int kGroupTiles = Group / static_cast<int>(kTileColumns);
 
   __device__ static int lane() {
     return static_cast<int>(threadIdx.x) % kWarp;
-  }
-  __device__ static int column(int turn, int tile) {
-    return turn * kTurnColumns + tile * static_cast<int>(kTileColumns) + lane() % 4 * 2;
   }
 
   __device__ void load_tile(int slot, int turn, int tile) {
@@ -163,9 +140,7 @@ class Share {
     group_scales_[group] =
         load_stream(scales_ + (static_cast<std::size_t>(turn) * kGroups + group) * (kStrip * 2));
   }
-  __device__ void multiply_tile(int tile, float (&part)[4][4]) const {
-    const unsigned b0 = x_[tile % kRowRing].low.rounded();
-    const unsigned b1 = x_[tile % kRowRing].high.rounded();
+  __device__ void multiply_tile(int tile, unsigned b0, unsigned b1, float (&part)[4][4]) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       __nv_bfloat162 q[4];
@@ -180,30 +155,37 @@ class Share {
   int turns_, step_, turn_;
   unsigned words_[kRing][Bits];
   uint4 group_scales_[kGroups];
-  TileRow<X> x_[kRowRing];
 };
 
-// Sums of all warps: [64 rows][8 pairs].
+// [64 rows][8 pairs]
 using StripSums = float[kStrip][kRows];
 
-__device__ void add_warps(const float (&sums)[4][4], StripSums* warps) {
+// Into the first warp's memory; each has `warp_bytes`.
+__device__ StripSums& add_warps(const float (&sums)[4][4], std::byte* shared, int warp_bytes) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const auto of_warp = [&](int warp) -> StripSums& {
+    return *reinterpret_cast<StripSums*>(shared + warp * warp_bytes);
+  };
+  copy_async_wait<0>();
+  __syncwarp();
+  StripSums& own = of_warp(static_cast<int>(threadIdx.x) / kWarp);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
 #pragma unroll
     for (int c = 0; c < 4; ++c)
-      warps[warp][i * 16 + c / 2 * 8 + lane / 4][lane % 4 * 2 + c % 2] = sums[i][c];
+      own[i * 16 + c / 2 * 8 + lane / 4][lane % 4 * 2 + c % 2] = sums[i][c];
   }
   __syncthreads();
+  StripSums& all = of_warp(0);
   const int count = static_cast<int>(blockDim.x) / kWarp;
   for (int at = static_cast<int>(threadIdx.x); at < kStrip * kRows;
        at += static_cast<int>(blockDim.x)) {
     float sum = 0;
-    for (int w = 0; w < count; ++w) sum += warps[w][at / kRows][at % kRows];
-    warps[0][at / kRows][at % kRows] = sum;
+    for (int w = 0; w < count; ++w) sum += of_warp(w)[at / kRows][at % kRows];
+    all[at / kRows][at % kRows] = sum;
   }
   __syncthreads();
+  return all;
 }
 
 __device__ void write_gated(const TileVector& p, const PairList& list, const StripSums& sums) {
@@ -265,7 +247,8 @@ template <int Bits, int Group, class X, TileOutput Output>
 __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
     tile_vector_kernel(const __grid_constant__ TileVector p) {
   __shared__ PairList list;
-  __shared__ StripSums warps[kMaxWarps];
+  __shared__ const X* rows[kRows];
+  extern __shared__ __align__(16) std::byte shared[];
   let_later_start();
   if (p.ids != nullptr && !p.ids_are_old) wait_for_earlier();
   const int expert = p.ids != nullptr ? p.ids[blockIdx.y] : 0;
@@ -278,27 +261,33 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
                               base + p.weight.scales + strip * (columns / Group * (kStrip * 2)));
 
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  if (threadIdx.x < kWarp) find_pairs(p, static_cast<int>(blockIdx.y), lane, list);
+  if (threadIdx.x < kWarp) {
+    find_pairs(p, static_cast<int>(blockIdx.y), lane, list);
+    __syncwarp();
+    if (lane < list.count) {
+      const int head = static_cast<int>(blockIdx.x) / (p.weight.strips / p.heads);
+      const long long row =
+          static_cast<long long>(list.pairs[lane] / p.pairs_a_row) * p.heads + head;
+      rows[lane] = static_cast<const X*>(p.x) + row * p.x_stride;
+    }
+  }
   __syncthreads();
   if (list.count == 0) return;
   wait_for_earlier();
   if (blockIdx.x == 0 && blockIdx.y == 0) {
     for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
   }
-  const X* row = nullptr;
-  if (lane / 4 < list.count) {
-    const int head = static_cast<int>(blockIdx.x) / (p.weight.strips / p.heads);
-    const long long index =
-        static_cast<long long>(list.pairs[lane / 4] / p.pairs_a_row) * p.heads + head;
-    row = static_cast<const X*>(p.x) + index * p.x_stride;
-  }
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  constexpr int kWarpBytes = Rows8<X>::kWarpBytes;
+  Rows8<X> staged(shared + warp * kWarpBytes, rows, list.count, p.columns, warp * kTurnColumns,
+                  static_cast<long long>(blockDim.x) / kWarp * kTurnColumns);
   float sums[4][4] = {};
-  share.multiply(row, p.columns, sums);
-  add_warps(sums, warps);
+  share.multiply(staged, sums);
+  const StripSums& all = add_warps(sums, shared, kWarpBytes);
   if constexpr (Output == TileOutput::Gated) {
-    write_gated(p, list, warps[0]);
+    write_gated(p, list, all);
   } else {
-    write_sums(p, list, warps[0]);
+    write_sums(p, list, all);
     if (p.total != nullptr) write_totals(p, list.count);
   }
 }
@@ -306,15 +295,21 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
 template <int Bits, int Group, class X>
 void start(const TileVector& p, TileOutput output, const Launch& launch) {
   const int turns = p.weight.k_tiles / kTurnTiles;
-  const int rounds = (turns + kMaxWarps - 1) / kMaxWarps;
-  const int warps = (turns + rounds - 1) / rounds;
   const int lists = p.ids != nullptr ? p.pairs : (p.pairs + kRows - 1) / kRows;
-
-  const dim3 grid(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists));
+  // Two large blocks at a time on a multiprocessor; where there are more, smaller ones divide
+  // better.
+  const bool fit = p.weight.strips * lists <= 2 * launch.device.multiprocessors;
+  const int most_warps = fit ? kMaxWarps : kMaxWarps / 2;
+  const int rounds = (turns + most_warps - 1) / most_warps;
+  const int warps = (turns + rounds - 1) / rounds;
+  const Grid grid{
+      .blocks = dim3(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists)),
+      .threads = dim3(static_cast<unsigned>(warps * kWarp)),
+      .shared_bytes = static_cast<std::size_t>(warps) * Rows8<X>::kWarpBytes};
   const auto kernel = output == TileOutput::Gated
                           ? tile_vector_kernel<Bits, Group, X, TileOutput::Gated>
                           : tile_vector_kernel<Bits, Group, X, TileOutput::Sums>;
-  start_early(kernel, grid, dim3(static_cast<unsigned>(warps * kWarp)), p, launch);
+  start_early(kernel, grid, p, launch);
 }
 
 template <int Bits, class X>
