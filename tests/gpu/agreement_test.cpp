@@ -14,9 +14,10 @@ using test::Session;
 
 // One token and many take different kernels, which round at different places: see golden_test.cpp.
 constexpr double kTolerance = 2e-2;
-// The processor rounds activations to 8 bits before products with tiles, the device does not: under
-// 1 % a product, added up like a random walk over four layers.
-constexpr double kQuantizedTolerance = 5e-2;
+// The processor rounds activations to 8 bits before products with tiles, the device does not: about
+// 1 % a product, added up like a random walk over the products of four layers, and a token whose
+// best experts are nearly as good as the next ones may get others.
+constexpr double kQuantizedTolerance = 1e-1;
 constexpr std::size_t kTokens = 200;
 
 constexpr DenseFormats kAllInt8 = {.attention = DenseFormat::Int8,
@@ -74,9 +75,17 @@ class OnDevice : public testing::TestWithParam<std::string> {
     LoadedModel on_processor = load(processor.ops(), kAllInt8, bits);
     LoadedModel on_device = load(test::device_ops(), kAllInt8, bits);
     const std::size_t whole[] = {kTokens};
-    const double error =
-        relative_error(in_pieces(on_device, ids_, whole), in_pieces(on_processor, ids_, whole));
-    std::printf("int%d %s: device against processor %.2e\n", bits, GetParam().c_str(), error);
+    const auto device = in_pieces(on_device, ids_, whole);
+    const auto processor_logits = in_pieces(on_processor, ids_, whole);
+    auto golden = test::Golden(GetParam()).values<float>("logits");
+    golden.resize(device.size());
+    const double error = relative_error(device, processor_logits);
+    const double device_error = relative_error(device, golden);
+    const double processor_error = relative_error(processor_logits, golden);
+    std::printf("int%d %s: device against processor %.2e; golden: device %.2e, processor %.2e\n",
+                bits, GetParam().c_str(), error, device_error, processor_error);
+    // The device rounds less.
+    EXPECT_LE(device_error, 1.1 * processor_error);
     EXPECT_LE(error, kQuantizedTolerance);
   }
 

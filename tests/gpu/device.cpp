@@ -41,9 +41,10 @@ double rounded(double /*limit*/) {
   return 1e-2;
 }
 
-// The oracle rounds x to 1/127 of its group's largest number, twice in an expert.
+// The oracle rounds x to 1/127 of its group's largest number, twice in an expert; where a group has
+// a handful of numbers that do not average out, a few of those roundings are the result's error.
 double unquantized(double /*limit*/) {
-  return 2e-2;
+  return 3e-2;
 }
 
 }  // namespace krasis::test
