@@ -12,6 +12,7 @@ namespace krasis::cuda {
 
 using Bits16 = unsigned short;  // a BF16 number
 constexpr int kChunk = 8;       // numbers of 16 bytes
+constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
 // How rows of `Dim` numbers lie in shared memory: one after the other, ...
 template <int Dim>
@@ -87,20 +88,28 @@ __device__ bool find_tile(const AttentionArguments& a, AttentionTile& tile) {
   index /= a.part.splits;
   tile.segment = static_cast<int>(blockIdx.y);
   const int rows = a.tables.rows[tile.segment];
+  tile.first_row = a.tables.first_row[tile.segment];
+  tile.past = a.tables.past[tile.segment];
   tile.group_ = a.group;
   tile.packed_rows = rows * a.group;
   tile.first = (a.part.row_tiles - 1 - index) * kRows;
   if (rows < a.part.least_rows || rows > a.part.most_rows || tile.first >= tile.packed_rows)
     return false;
-  tile.first_row = a.tables.first_row[tile.segment];
-  tile.past = a.tables.past[tile.segment];
   tile.seen_by_all = tile.past + tile.first / a.group + 1;
   tile.keys = tile.past + (min(tile.first + kRows, tile.packed_rows) - 1) / a.group + 1;
   const int key_tiles = (tile.keys + kKeys - 1) / kKeys;
   const int share = (key_tiles + a.part.splits - 1) / a.part.splits;
   tile.begin = min(tile.split * share, key_tiles);
   tile.end = min(tile.begin + share, key_tiles);
-  return true;
+  if (tile.begin < tile.end) return true;
+  // A split beyond the last key, of sequences shorter than the plan's bound.
+  for (int row = static_cast<int>(threadIdx.x); row < kRows && tile.has(row);
+       row += static_cast<int>(blockDim.x)) {
+    const std::int64_t index = tile.split * a.part.partial_rows +
+                               partial_row(a, tile.segment, tile.token(row), tile.head(row));
+    a.limits[index] = {kNoScore, 0};
+  }
+  return false;
 }
 
 // The byte at which a lane's part of a row's 16 numbers number `step` lies. `lane_part` is the
@@ -130,8 +139,6 @@ __device__ inline float sum_of_four(float value) {
   value += __shfl_xor_sync(~0u, value, 1);
   return value + __shfl_xor_sync(~0u, value, 2);
 }
-
-constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
 // A row's scores so far: the largest, and the sum of the weights relative to it.
 struct RowState {
