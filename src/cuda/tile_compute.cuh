@@ -87,6 +87,7 @@ __device__ void compute_tile(Pipeline<Bits, Held>& pipeline, const TileProduct& 
         for (int n = 0; n < kTokens / 8; ++n)
           multiply_add(sums[i][n], a, x[n / 2][n % 2 * 2], x[n / 2][n % 2 * 2 + 1]);
       }
+      if (k == 0) pipeline.fill();
     }
   }
   const WarpPart part{(first_strip + strip) * static_cast<int>(kStripRows) + first_block * 16,

@@ -53,6 +53,7 @@ __device__ void compute_wide(Pipeline<Bits, kHeld>& pipeline, const TileProduct&
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i) group_multiply_add(sums[i], a[k % 2][i], x);
       group_commit();
+      if (k == 0) pipeline.fill();
     }
   }
   const WarpPairs<Output, Width> pairs(p, block, 0);

@@ -76,16 +76,29 @@ class Pipeline {
     return tile < tiles_ ? block_at(product_, tile / row_blocks_) : TokenBlock{};
   }
 
-  // Waits for the next stage, starts filling the oldest of those that were read, and returns the
-  // address of the next. All threads together.
+  // Waits for the next stage and returns its address. All threads together.
   __device__ unsigned next() {
     wait();
     if constexpr (Held > 1) fence_async_proxy();
     __syncthreads();
-    fill();
     const unsigned stage = shared_ + read_ * Stage<Bits>::kBytes;
     read_ = read_ + 1 == stages_ ? 0 : read_ + 1;
     return stage;
+  }
+
+  // Starts filling the oldest of the stages that were read. Once after each next(), best when there
+  // is work under way already.
+  __device__ void fill() {
+    if (tile_ < tiles_) {
+      copy_stage();
+      if (++column_stage_ == stages_of_tile_) {
+        column_stage_ = 0;
+        tile_ += static_cast<int>(gridDim.x);
+        if (tile_ < tiles_) enter_tile();
+      }
+    }
+    copy_async_commit();
+    write_ = write_ + 1 == stages_ ? 0 : write_ + 1;
   }
 
  private:
@@ -149,19 +162,6 @@ class Pipeline {
       rows_from_[i] = reinterpret_cast<const std::byte*>(product_.x + pair * product_.x_stride) +
                       thread % kRowPieces * 16;
     }
-  }
-
-  __device__ void fill() {
-    if (tile_ < tiles_) {
-      copy_stage();
-      if (++column_stage_ == stages_of_tile_) {
-        column_stage_ = 0;
-        tile_ += static_cast<int>(gridDim.x);
-        if (tile_ < tiles_) enter_tile();
-      }
-    }
-    copy_async_commit();
-    write_ = write_ + 1 == stages_ ? 0 : write_ + 1;
   }
 
   __device__ void copy_stage() const {
