@@ -16,6 +16,7 @@ constexpr int kThreads = 256;
 constexpr int kGroupThreads = 128;
 constexpr int kGroupKeys = kKeys / 2;
 constexpr int kGroupColumns = kValueDim / 2;
+constexpr int kHeldSteps = 12;  // of 16 columns of the queries, in as many registers as are left
 constexpr unsigned kPanel = 64 * 128;  // bytes; rows and keys are as many
 using Layout = PanelLayout<kKeyDim, kKeys>;
 constexpr int kTileNumbers = kKeys * kKeyDim;  // the queries take the same
@@ -29,25 +30,30 @@ struct Warp {
 };
 
 struct LatentFragments {
+  unsigned queries[kHeldSteps][4];
   float scores[4][4];
   float out[2][16][4];  // two times 128 columns
   RowState state[2];    // the sum is of this group's keys only
 };
 
 // scores = queries keys^T, of this group's keys
-__device__ void multiply_keys(float (&scores)[4][4], unsigned queries, unsigned keys) {
+__device__ void multiply_keys(LatentFragments& f, unsigned queries, unsigned keys) {
   const SharedOperand a = swizzled_operand(queries);
   const SharedOperand b = swizzled_operand(keys);
-  hold(scores);
+  hold(f.scores);
   group_fence();
 #pragma unroll
   for (int k = 0; k < kKeyDim / 16; ++k) {
     const unsigned at = static_cast<unsigned>(k / 4) * kPanel + static_cast<unsigned>(k % 4) * 32;
-    multiply_rows(scores, further(a, at), further(b, at), k != 0);
+    if (k < kHeldSteps) {
+      multiply_rows(f.scores, f.queries[k % kHeldSteps], further(b, at), k != 0);
+    } else {
+      multiply_rows(f.scores, further(a, at), further(b, at), true);
+    }
   }
   group_commit();
   group_wait<0>();
-  hold(scores);
+  hold(f.scores);
 }
 
 // out += weights values, of this group's columns
@@ -168,6 +174,9 @@ __global__ void __launch_bounds__(kThreads, 1) latent_rows(const AttentionArgume
   LatentFragments f{};
   fetch(tile.begin);
   load_queries<kRows, Layout, kThreads>(a, tile, shared);
+  __syncthreads();
+  load_rows(f.queries, shared_address(shared) + threadIdx.x % kGroupThreads / kWarp * 16 * 128,
+            kPanel);
   for (int j = tile.begin; j < tile.end; ++j) {
     copy_async_wait<0>();
     publish_shared();
@@ -175,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 1) latent_rows(const AttentionArgume
     fetch(j + 1);
     const unsigned keys = shared_address(stages + j % 2 * kTileNumbers);
     const auto group = static_cast<unsigned>(warp.group);
-    multiply_keys(f.scores, shared_address(shared), keys + group * kGroupKeys * 128);
+    multiply_keys(f, shared_address(shared), keys + group * kGroupKeys * 128);
     const int first = j * kKeys + warp.group * kGroupKeys;
     if ((j + 1) * kKeys > tile.seen_by_all) mask(f, tile, warp, first);
     weigh(f, warp);

@@ -63,6 +63,7 @@ __device__ inline std::int64_t partial_row(const AttentionArguments& a, int segm
 // The work of one thread block.
 struct AttentionTile {
   int segment, kv_head, split;
+  int group;            // query heads of a key-value head
   int first_row, past;  // of the segment
   int packed_rows;      // of the segment
   int first;            // packed row of the tile's first row
@@ -70,11 +71,10 @@ struct AttentionTile {
   int keys;             // that its last row sees
   int begin, end;       // this split's part of the keys, in tiles of keys
 
-  __device__ int token(int row) const { return (first + row) / group_; }
-  __device__ int head(int row) const { return kv_head * group_ + (first + row) % group_; }
+  __device__ int token(int row) const { return (first + row) / group; }
+  __device__ int head(int row) const { return kv_head * group + (first + row) % group; }
   __device__ int position(int row) const { return past + token(row); }
   __device__ bool has(int row) const { return first + row < packed_rows; }
-  int group_;
 };
 
 // The grid is (row_tiles * kv_heads * splits, segments). Tiles with the most keys come first, or
@@ -90,7 +90,7 @@ __device__ bool find_tile(const AttentionArguments& a, AttentionTile& tile) {
   const int rows = a.tables.rows[tile.segment];
   tile.first_row = a.tables.first_row[tile.segment];
   tile.past = a.tables.past[tile.segment];
-  tile.group_ = a.group;
+  tile.group = a.group;
   tile.packed_rows = rows * a.group;
   tile.first = (a.part.row_tiles - 1 - index) * kRows;
   if (rows < a.part.least_rows || rows > a.part.most_rows || tile.first >= tile.packed_rows)

@@ -45,6 +45,19 @@ AttentionKernel many_rows_kernel(const Attention& op, const DeviceProperties& de
                                         : AttentionKernel::LatentSmall;
 }
 
+// Blocks that a multiprocessor runs side by side where it has as much shared memory as it may.
+std::int64_t blocks_at_once(AttentionKernel kernel) {
+  switch (kernel) {
+    case AttentionKernel::Decode:
+      return 3;
+    case AttentionKernel::Prompt:
+    case AttentionKernel::LatentSmall:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
 struct Sizes {
   std::int64_t group, kv_heads, segments, tokens, context;
 };
@@ -56,10 +69,7 @@ AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties
   // Not every segment can have most_rows.
   const std::int64_t busy =
       std::min(tiles * sizes.segments, sizes.tokens * sizes.group / rows + sizes.segments);
-  const bool fills_multiprocessor =
-      part.kernel == AttentionKernel::PromptHopper || part.kernel >= AttentionKernel::LatentMedium;
-  const std::int64_t per_multiprocessor = fills_multiprocessor ? 1 : 2;
-  const std::int64_t wanted = device.multiprocessors * per_multiprocessor;
+  const std::int64_t wanted = device.multiprocessors * blocks_at_once(part.kernel);
   const std::int64_t most = std::min(kMostSplits, divide_up(sizes.context, kLeastSplitKeys));
   part.splits = static_cast<int>(
       std::clamp(wanted / std::max<std::int64_t>(1, busy * sizes.kv_heads), std::int64_t{1}, most));

@@ -60,18 +60,6 @@ struct Block {
   }
 };
 
-template <class T>
-__device__ void hold_queries(Block<T>& block) {
-  const auto row = static_cast<unsigned>(block.row - block.lane / 4 + block.lane % 16);
-  const unsigned address = shared_address(block.shared) + row * 128;
-#pragma unroll
-  for (int k = 0; k < T::kDim / 16; ++k) {
-    const auto panel = static_cast<unsigned>(k / 4);
-    const unsigned chunk = (static_cast<unsigned>(k % 4 * 2 + block.lane / 16) ^ row % 8) * 16;
-    load_matrices(address + panel * T::QueryLayout::kPanel + chunk, block.queries[k]);
-  }
-}
-
 // Starts scores = queries keys^T.
 template <class T>
 __device__ void multiply_keys(const Block<T>& block, Scores<T>& scores, int j) {
@@ -225,7 +213,10 @@ __global__ void __launch_bounds__(kThreads, 1) prompt_rows(const AttentionArgume
   publish_shared();
   __syncthreads();
 
-  if constexpr (T::kHeld) hold_queries(block);
+  if constexpr (T::kHeld) {
+    load_rows(block.queries, shared_address(shared) + threadIdx.x / kWarp * 16 * 128,
+              T::QueryLayout::kPanel);
+  }
   Scores<T> even, odd;
   hold(even);
   group_fence();

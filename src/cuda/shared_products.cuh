@@ -52,6 +52,18 @@ __device__ void scale_rows(float (&sums)[kTiles][4], const float (&factors)[2]) 
   }
 }
 
+// Rows of an operand as multiply_add's a, 16 columns each, beginning with the first: `address` is
+// that of the warp's first row in the first panel.
+template <int kSteps>
+__device__ void load_rows(unsigned (&a)[kSteps][4], unsigned address, unsigned panel_bytes) {
+  const unsigned lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (unsigned k = 0; k < kSteps; ++k) {
+    const unsigned chunk = (k % 4 * 2 + lane / 16) ^ lane % 8;
+    load_matrices(address + k / 4 * panel_bytes + lane % 16 * 128 + chunk * 16, a[k]);
+  }
+}
+
 // What this thread wrote to shared memory can be read by products after the next barrier.
 __device__ inline void publish_shared() {
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
@@ -104,6 +116,19 @@ __device__ inline void multiply_rows(float (&c)[8][4], const unsigned (&a)[4], S
         "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
         "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
         "+f"(c[7][2]), "+f"(c[7][3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(adds)));
+}
+
+__device__ inline void multiply_rows(float (&c)[4][4], const unsigned (&a)[4], SharedOperand b,
+                                     bool adds) {
+  asm volatile(
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %21, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+      "{%16, %17, %18, %19}, %20, adds, 1, 1, 0;\n}\n"
+      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
+        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
+        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(adds)));
 }
 
