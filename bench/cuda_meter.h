@@ -112,10 +112,11 @@ class Meter {
   struct Times {
     double median = 0, best = 0, worst = 0;
   };
-  Times measure(int calls, const std::function<void(int)>& call) {
+  enum class Queue : bool { AsGraph, OneByOne };
+  Times measure(int calls, const std::function<void(int)>& call, Queue queue = Queue::AsGraph) {
     for (int i = 0; i < calls; ++i) call(i);
     stream_.synchronize();
-    cudaGraphExec_t graph = capture(calls, call);
+    cudaGraphExec_t graph = queue == Queue::AsGraph ? capture(calls, call) : nullptr;
     const cuda::Event start(cuda::Event::Timing::Yes), end(cuda::Event::Timing::Yes);
     std::vector<double> seconds;
     for (int run = 0; run < options_.runs + 2; ++run) {

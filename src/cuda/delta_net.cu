@@ -165,15 +165,28 @@ ChunkMatrices take_matrices(const DeltaArguments& op, int chunks, Scratch& scrat
           .decay = scratch.take_as<float>(value_heads * kChunkTokens)};
 }
 
+// As many as scratch memory has room for.
+int wave_chunks(const DeltaArguments& op, int chunks, const Scratch& scratch) {
+  constexpr std::size_t kAlignment = 5 * 256;  // of the matrices
+  const std::size_t chunk_bytes =
+      static_cast<std::size_t>(op.key_heads) * 2 * kKeyNumbers * sizeof(__half) +
+      static_cast<std::size_t>(op.value_heads) *
+          (2 * kPairNumbers * sizeof(__half) + kChunkTokens * sizeof(float));
+  const std::size_t room = (std::max(scratch.bytes(), kAlignment) - kAlignment) / chunk_bytes;
+  return static_cast<int>(
+      std::clamp<std::size_t>(room, 1, static_cast<std::size_t>(std::min(chunks, kWaveChunks))));
+}
+
 }  // namespace
 
 void delta_net_chunks(const DeltaArguments& op, const Launch& launch) {
   const int chunks = chunk_numbers(op.tables, kChunkTokens);
+  const int wave = wave_chunks(op, chunks, launch.scratch);
   DeltaChunks work = {op};
-  work.matrices = take_matrices(op, std::min(chunks, kWaveChunks), launch.scratch);
-  for (int first = 0; first < chunks; first += kWaveChunks) {
+  work.matrices = take_matrices(op, wave, launch.scratch);
+  for (int first = 0; first < chunks; first += wave) {
     work.first_chunk = first;
-    work.end_chunk = std::min(first + kWaveChunks, chunks);
+    work.end_chunk = std::min(first + wave, chunks);
     prepare_chunks(work, launch.stream);
     scan_chunks(work, launch);
   }

@@ -20,8 +20,8 @@ void delta_gates(const DeltaGates& op, const Launch& launch);
 //   the same shapes, longer segments: chunks of 64 tokens through tensor cores. Products of F16
 //     operands, F32 sums, an F32 state; relative error 1e-3 of outputs and state. Expects
 //     0 <= beta <= 2 (beyond, the rule itself does not converge).
-// Scratch: about 1 MB a chunk of 64 tokens for 16 key heads and 32 value heads, for at most
-// kWaveChunks (delta_net_chunk.h) chunks at a time.
+// Scratch of the last form: about 1 MB a chunk for 16 key heads and 32 value heads, for as many
+// chunks as it has room for, at most kWaveChunks (delta_net_chunk.h).
 void delta_net(const DeltaNet& op, const Launch& launch);
 
 }  // namespace krasis::cuda

@@ -27,8 +27,9 @@ constexpr int kKeyDim = 128;
 constexpr int kDeltaColumns = 32;  // of V, a block's
 constexpr int kStepRows = 8;       // segments up to this long go token by token
 
-// Chunks of 64 tokens at a time. What the first kernel leaves for the second, 1 MB a chunk for 16
-// key heads and 32 value heads, should stay in the L2 cache.
+// Chunks of 64 tokens at a time, 1 MB each for 16 key heads and 32 value heads. Fewer would stay in
+// the L2 cache, but starting and ending more often costs more than that gains: 402 us for 32, 361
+// for 128 (8,192 tokens, H100).
 constexpr int kWaveChunks = 128;
 
 // Segments of more than kStepRows rows; the others are left alone.
