@@ -58,6 +58,9 @@ class Pipeline {
       : product_(product),
         shared_(shared),
         stages_(stages),
+        group_shift_(product.weight.group == 32   ? 5
+                     : product.weight.group == 64 ? 6
+                                                  : 7),
         row_blocks_((product.weight.strips + kBlockStrips - 1) / kBlockStrips),
         tiles_(block_count(product) * row_blocks_),
         stages_of_tile_(product.weight.k_tiles / kStageTiles),
@@ -143,11 +146,10 @@ class Pipeline {
       const int strip = min(first_strip + piece / kStripPieces, weight.strips - 1);
       tiles_from_[i] = expert + weight.tiles + strip * strip_bytes + piece % kStripPieces * 16;
     }
-    const int stage_groups = weight.group == 32 ? 2 : 1;
-    const int strip = min(first_strip + thread / (8 * stage_groups), weight.strips - 1);
-    const int groups = weight.k_tiles * static_cast<int>(kTileColumns) / weight.group;
+    const int scale_strip = min(first_strip + (thread >> scale_shift()), weight.strips - 1);
+    const int groups = weight.k_tiles * static_cast<int>(kTileColumns) >> group_shift_;
     scales_from_ = expert + weight.scales +
-                   (static_cast<std::size_t>(strip) * groups + thread / 8 % stage_groups) *
+                   (static_cast<std::size_t>(scale_strip) * groups + scale_group()) *
                        Stage<Bits>::kGroupBytes +
                    thread % 8 * 16;
 
@@ -182,20 +184,27 @@ class Pipeline {
                    rows_from_[i] + static_cast<std::size_t>(column_stage_) * kRowBytes);
       }
     }
-    const int group = product_.weight.group;
-    const int stage_groups = group == 32 ? 2 : 1;
-    if (thread < kBlockStrips * 8 * stage_groups) {
-      const int first_group = column_stage_ * kStageColumns / group;
-      const int strip = thread / (8 * stage_groups);
-      const unsigned to = (strip * 2 + thread / 8 % stage_groups) * Stage<Bits>::kGroupBytes;
+    if (thread < kBlockStrips << scale_shift()) {
+      const unsigned to =
+          ((thread >> scale_shift()) * 2 + scale_group()) * Stage<Bits>::kGroupBytes;
+      const int first_group = column_stage_ * kStageColumns >> group_shift_;
       copy_async(stage + Stage<Bits>::kScales + to + thread % 8 * 16,
                  scales_from_ + static_cast<std::size_t>(first_group) * Stage<Bits>::kGroupBytes);
     }
   }
 
+  // Of scales, 8 threads copy a group and strip; a stage has one group, or two of 32 columns. One
+  // warp does it while the others wait: no divisions.
+  __device__ int scale_shift() const {
+    return group_shift_ == 5 ? 4 : 3;
+  }
+  __device__ int scale_group() const {
+    return group_shift_ == 5 ? static_cast<int>(threadIdx.x) / 8 % 2 : 0;
+  }
+
   const TileProduct& product_;
   unsigned shared_;
-  int stages_;
+  int stages_, group_shift_;
   int row_blocks_, tiles_, stages_of_tile_;
   int read_ = 0, write_ = 0;
 
