@@ -17,6 +17,11 @@ namespace {
 // int32 of the largest step's tables: 256 sequences of a million tokens in pages of 64.
 constexpr std::size_t kMaxTableWords = std::size_t{1} << 22;
 
+// Up to so many tokens an op leaves most of a device idle, and two run beside each other. They need
+// little scratch memory.
+constexpr int kBesideTokens = 16;
+constexpr std::size_t kSideScratchBytes = std::size_t{64} << 20;
+
 std::size_t scratch_bytes_of(std::size_t memory_bytes) {
   return std::clamp(memory_bytes / 16, std::size_t{64} << 20, std::size_t{4} << 30);
 }
@@ -50,7 +55,7 @@ std::size_t scratch_for(const Device& device, const DeviceOptions& options) {
 }  // namespace
 
 std::size_t fixed_device_bytes(std::size_t memory_bytes) {
-  return scratch_bytes_of(memory_bytes) + kMaxTableWords * sizeof(std::int32_t);
+  return scratch_bytes_of(memory_bytes) + kSideScratchBytes + kMaxTableWords * sizeof(std::int32_t);
 }
 
 CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
@@ -60,7 +65,9 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
       cublas_(CublasLt::load()),
       memory_(device.index, stream_, options.vram_limit_bytes),
       scratch_memory_(memory_.allocate(scratch_for(device, options))),
-      scratch_(scratch_memory_.data(), scratch_memory_.bytes()),
+      side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
+      main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
+      side_{&side_stream_, Scratch(side_scratch_memory_.data(), side_scratch_memory_.bytes())},
       table_writer_(memory_, kMaxTableWords),
       plan_({}, 0),
       graphs_(stream_, options.graphs) {}
@@ -78,10 +85,33 @@ void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
   graphs_.run(key, plan_, work);
 }
 
+void CudaOps::beside(const std::function<void()>& work) {
+  if (plan_.tokens > kBesideTokens || lane_ == &side_) return work();
+  forked_.record(stream_);
+  forked_.wait_on(side_stream_);
+  side_pending_ = true;
+  struct BackToMain {
+    CudaOps& ops;
+    ~BackToMain() { ops.lane_ = &ops.main_; }
+  };
+  {
+    const BackToMain back{*this};
+    lane_ = &side_;
+    work();
+  }
+  joined_.record(side_stream_);
+}
+
+void CudaOps::join() {
+  if (!side_pending_) return;
+  side_pending_ = false;
+  joined_.wait_on(stream_);
+}
+
 template <class Op>
 void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  scratch_.give_back_all();
-  kernel(op, {stream_.get(), scratch_, properties_, tables_, cublas_.get()});
+  lane_->scratch.give_back_all();
+  kernel(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
 }
 
 template <class Op>

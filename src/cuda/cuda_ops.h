@@ -28,6 +28,8 @@ class CudaOps final : public Ops {
   Memory& memory() override { return memory_; }
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
+  void beside(const std::function<void()>& work) override;
+  void join() override;
 
  private:
   void do_embedding(const Embedding& op) override;
@@ -48,7 +50,13 @@ class CudaOps final : public Ops {
   void do_route(const Route& op) override;
   void do_experts(const Experts& op) override;
 
-  // Runs kernel(op, launch) with all scratch memory free.
+  // A queue of work and the scratch memory of its ops.
+  struct Lane {
+    const Stream* stream;
+    Scratch scratch;
+  };
+
+  // Runs kernel(op, launch) in the current lane with all its scratch memory free.
   template <class Op>
   void run(void (*kernel)(const Op&, const Launch&), const Op& op);
   // The same for an op on the segments that begin_step() was given.
@@ -61,8 +69,12 @@ class CudaOps final : public Ops {
   Stream stream_;
   std::unique_ptr<CublasLt> cublas_;  // nullptr: not there, own kernels do its work
   DeviceMemory memory_;
-  Buffer scratch_memory_;
-  Scratch scratch_;
+  Stream side_stream_;
+  Event forked_, joined_;
+  Buffer scratch_memory_, side_scratch_memory_;
+  Lane main_, side_;
+  Lane* lane_ = &main_;
+  bool side_pending_ = false;  // the main lane has not waited for the side lane's work
   StepTableWriter table_writer_;
   StepPlan plan_;
   StepTables tables_;

@@ -33,19 +33,22 @@ class GroupedQueryLayer final : public LayerPart {
       step.ops.linear({.x = x, .weight = weight.matrix, .bias = bias, .out = rows});
       return rows;
     };
+    const PagedKv kv = step.state.kv(layer_);
+    step.ops.beside([&] {
+      const MutableRows key = project(key_, key_bias_).split(spec_.kv_heads);
+      const MutableRows value = project(value_, value_bias_).split(spec_.kv_heads);
+      norm_and_rotate(step, key, key_norm_, spec_.kv_heads);
+      step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
+    });
     // With an output gate a head's row is its query and then its gate.
     const MutableRows query_and_gate =
         project(query_, query_bias_).split(spec_.heads);  // [tokens * heads, dim or 2 * dim]
     const MutableRows query = query_and_gate.columns(0, dim);
-    const MutableRows key = project(key_, key_bias_).split(spec_.kv_heads);
-    const MutableRows value = project(value_, value_bias_).split(spec_.kv_heads);
     norm_and_rotate(step, query, query_norm_, spec_.heads);
-    norm_and_rotate(step, key, key_norm_, spec_.kv_heads);
 
-    const PagedKv kv = step.state.kv(layer_);
-    step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
     const MutableRows mixed = step.workspace.rows(x.rows, spec_.heads * dim);
     const MutableRows heads = mixed.split(spec_.heads);
+    step.ops.join();
     step.ops.attention({.queries = query,
                         .kv = kv,
                         .segments = step.batch.segments,

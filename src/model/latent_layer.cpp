@@ -91,7 +91,7 @@ class LatentLayer final : public LayerPart {
     const Workspace::Scope scope(step.workspace);
     const std::int64_t latent = spec_.kv_lora_rank, rope = spec_.rope_dim;
     const PagedKv kv = step.state.kv(layer_);
-    append_keys(step, x, kv);
+    step.ops.beside([&] { append_keys(step, x, kv); });
 
     const MutableRows query = queries(step, x);  // [tokens * heads, nope + rope]
     const MutableRows query_rope = query.columns(spec_.nope_dim, rope);
@@ -104,6 +104,7 @@ class LatentLayer final : public LayerPart {
     step.ops.copy({.x = query_rope, .out = absorbed.columns(latent, rope)});
 
     const MutableRows mixed = step.workspace.rows(query.rows, latent);
+    step.ops.join();
     step.ops.attention({.queries = absorbed,
                         .kv = kv,
                         .segments = step.batch.segments,

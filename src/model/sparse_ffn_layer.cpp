@@ -25,6 +25,11 @@ class SparseFfnLayer final : public LayerPart {
   void run(const Step& step, Rows x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const Routing& routing = spec_.routing;
+    MutableRows shared;
+    if (shared_) {
+      shared = step.workspace.rows(x.rows, x.cols);
+      step.ops.beside([&] { run_shared(step, x, shared); });
+    }
     const MutableRows logits = step.workspace.rows(x.rows, routing.experts);
     step.ops.linear({.x = x, .weight = router_.matrix, .bias = {}, .out = logits});
     if (step.observer != nullptr)
@@ -42,19 +47,17 @@ class SparseFfnLayer final : public LayerPart {
                       .top_k = routing.top_k,
                       .matrices = experts_,
                       .out = out});
-    if (shared_) add_shared(step, x, out);
+    step.ops.join();
+    if (shared_) step.ops.add({.x = out, .y = shared, .out = out});
   }
 
  private:
-  void add_shared(const Step& step, Rows x, MutableRows out) const {
-    const MutableRows shared = step.workspace.rows(x.rows, x.cols);
-    shared_->run(step, x, shared);
-    if (spec_.shared_gate) {
-      const MutableRows gate = step.workspace.rows(x.rows, 1);
-      step.ops.linear({.x = x, .weight = shared_gate_.matrix, .bias = {}, .out = gate});
-      step.ops.sigmoid_multiply({.x = shared, .gate = gate, .out = shared});
-    }
-    step.ops.add({.x = out, .y = shared, .out = out});
+  void run_shared(const Step& step, Rows x, MutableRows out) const {
+    shared_->run(step, x, out);
+    if (!spec_.shared_gate) return;
+    const MutableRows gate = step.workspace.rows(x.rows, 1);
+    step.ops.linear({.x = x, .weight = shared_gate_.matrix, .bias = {}, .out = gate});
+    step.ops.sigmoid_multiply({.x = out, .gate = gate, .out = out});
   }
 
   SparseFfn spec_;

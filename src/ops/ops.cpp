@@ -8,6 +8,10 @@ void Ops::run_step(const StepKey& /*key*/, const std::function<void()>& work) {
   work();
 }
 
+void Ops::beside(const std::function<void()>& work) {
+  work();
+}
+
 void Ops::embedding(const Embedding& op) {
   memory().is_host() ? check(op) : check_shapes(op);
   if (!op.ids.empty()) do_embedding(op);

@@ -55,6 +55,12 @@ class Ops {
   // arguments, but for what memory and the segments hold. Between begin_step() and synchronize().
   virtual void run_step(const StepKey& key, const std::function<void()>& work);
 
+  // Runs `work`, which calls ops, beside what is called until join(): it reads nothing and
+  // overwrites nothing that those ops write, and the other way round. What was called before is
+  // done before.
+  virtual void beside(const std::function<void()>& work);
+  virtual void join() {}
+
   void embedding(const Embedding& op);
   void rms_norm(const RmsNorm& op);
   void gated_rms_norm(const GatedRmsNorm& op);
