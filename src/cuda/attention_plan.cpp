@@ -45,12 +45,12 @@ AttentionKernel many_rows_kernel(const Attention& op, const DeviceProperties& de
                                         : AttentionKernel::LatentSmall;
 }
 
-// Blocks that a multiprocessor runs side by side where it has as much shared memory as it may.
+// Blocks a multiprocessor that the keys are split for. More of the small ones would fit, but then
+// combining the splits costs more than they gain.
 std::int64_t blocks_at_once(AttentionKernel kernel) {
   switch (kernel) {
-    case AttentionKernel::Decode:
-      return 3;
     case AttentionKernel::Prompt:
+    case AttentionKernel::Decode:
     case AttentionKernel::LatentSmall:
       return 2;
     default:
