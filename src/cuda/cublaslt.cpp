@@ -218,10 +218,10 @@ void CublasLt::multiply(const DenseProduct& p, const Launch& launch) {
   }
   void* workspace = launch.scratch.take(kWorkspaceBytes);
   const float one = 1;
-  const float zero = 0;
+  const float kept = p.adds ? 1 : 0;
   require(
       library_->matmul(library_->handle, description.operation, &one, p.weight, description.weight,
-                       p.x, description.x, &zero, p.out, description.out, p.out, description.out,
+                       p.x, description.x, &kept, p.out, description.out, p.out, description.out,
                        &choice->second, workspace, kWorkspaceBytes, launch.stream),
       "a product");
 }

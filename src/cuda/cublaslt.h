@@ -21,6 +21,7 @@ struct DenseProduct {
   float* out = nullptr;  // [tokens, rows]
   std::int64_t out_stride = 0;
   const float* bias = nullptr;  // [rows], or nullptr
+  bool adds = false;            // to what out holds
   std::int64_t rows = 0, columns = 0, tokens = 0;
 
   std::int64_t batch = 1;

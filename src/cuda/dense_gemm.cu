@@ -108,8 +108,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int n = 0; n < 16; ++n) {
         const long long token = x.first + warp_token + n / 2 * 8 + lane % 4 * 2 + n % 2;
-        if (token < p.tokens)
-          out[token * p.out_stride + row] = sums[i][n / 2][half * 2 + n % 2] + bias;
+        if (token >= p.tokens) continue;
+        float& to = out[token * p.out_stride + row];
+        to = sums[i][n / 2][half * 2 + n % 2] + bias + (p.adds ? to : 0.0f);
       }
     }
   }

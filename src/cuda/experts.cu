@@ -4,7 +4,6 @@
 #include "cuda/expert_lists.h"
 #include "cuda/experts.h"
 #include "cuda/experts_plain.h"
-#include "cuda/linear_plan.h"
 #include "cuda/rows_bf16.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_core.cuh"
@@ -176,9 +175,11 @@ void few_tokens(const Experts& op, const Launch& launch) {
 // all there is to do. Every block looks through all pairs, which bounds their number.
 constexpr std::int64_t kVectorPairsAnExpert = 4;
 constexpr std::int64_t kVectorPairs = 640;
+// With one expert, blocks of 256 rows and up to 128 tokens are too few for all multiprocessors.
+constexpr std::int64_t kDenseVectorTokens = 64;
 
 bool are_few(const ExpertMatrices& matrices, std::int64_t tokens, std::int64_t top_k) {
-  if (matrices.experts == 1 && top_k == 1) return tokens <= kTileVectorTokens;
+  if (matrices.experts == 1 && top_k == 1) return tokens <= kDenseVectorTokens;
   return tokens <= kVectorTokens ||
          tokens * top_k <= std::min(kVectorPairs, kVectorPairsAnExpert * matrices.experts);
 }

@@ -76,7 +76,15 @@ void dense(const Product& p, const Launch& launch) {
   product.weight = reinterpret_cast<const __nv_bfloat16*>(p.weight.data);
   product.weight_stride = p.weight.columns;
   product.weight_step = p.rows() * p.weight.columns;
-  multiply(product, launch);
+  Scratch workspace = launch.scratch;
+  const Launch inner{launch.stream, workspace, launch.device, launch.tables, launch.cublas};
+  multiply(product, inner);
+  if (p.weight.rows > kExactRows) return;
+  workspace = launch.scratch;
+  rows_to_bf16(p.x, const_cast<__nv_bfloat16*>(product.x), p.weight.columns, launch, Bf16Part::Low);
+  product.bias = nullptr;
+  product.adds = true;
+  multiply(product, inner);
 }
 
 // The strips of one head, or of several.

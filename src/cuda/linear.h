@@ -1,6 +1,6 @@
 // Products with dense matrices (ops/linear.h). On this device x is rounded to BF16 where tensor
-// cores are used for many tokens, never to 8 bits: with BF16 weights and up to kLinearVectorTokens
-// tokens, and with F32 and F16 weights, x counts in (about) F32. Sums are F32.
+// cores are used for many tokens, never to 8 bits: with BF16 weights and few tokens or few rows
+// (linear_plan.h), and with F32 and F16 weights, x counts with 16 bits or more. Sums are F32.
 #pragma once
 
 #include <cstddef>

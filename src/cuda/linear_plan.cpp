@@ -13,7 +13,8 @@ LinearPath linear_path(const Matrix& weight, std::int64_t tokens, std::int64_t h
   const bool aligned =
       weight.columns % 8 == 0 && reinterpret_cast<std::uintptr_t>(weight.data) % 16 == 0;
   if (weight.format != Matrix::Format::BF16 || !aligned) return LinearPath::Any;
-  return tokens <= kLinearVectorTokens ? LinearPath::Vector : LinearPath::Dense;
+  const std::int64_t most = has_cublas ? kLinearVectorTokens : kOwnLinearVectorTokens;
+  return tokens <= most ? LinearPath::Vector : LinearPath::Dense;
 }
 
 }  // namespace krasis::cuda

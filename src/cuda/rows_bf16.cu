@@ -10,7 +10,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kPiece = 8;  // columns a thread converts at a time: 16 bytes of BF16
 
-template <bool Aligned>
+template <bool Aligned, Bf16Part Part>
 __global__ void convert_kernel(Rows x, __nv_bfloat16* out, long long columns) {
   const long long pieces = columns / kPiece;
   const long long all = x.rows * pieces;
@@ -28,6 +28,10 @@ __global__ void convert_kernel(Rows x, __nv_bfloat16* out, long long columns) {
 #pragma unroll
       for (int i = 0; i < kPiece; ++i) v[i] = column + i < x.cols ? from[i] : 0.0f;
     }
+    if constexpr (Part == Bf16Part::Low) {
+#pragma unroll
+      for (int i = 0; i < kPiece; ++i) v[i] -= __bfloat162float(__float2bfloat16_rn(v[i]));
+    }
     reinterpret_cast<uint4*>(out)[at] = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]),
                                          pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
   }
@@ -35,18 +39,20 @@ __global__ void convert_kernel(Rows x, __nv_bfloat16* out, long long columns) {
 
 }  // namespace
 
-void rows_to_bf16(const Rows& x, __nv_bfloat16* out, std::int64_t columns, const Launch& launch) {
+void rows_to_bf16(const Rows& x, __nv_bfloat16* out, std::int64_t columns, const Launch& launch,
+                  Bf16Part part) {
   const std::int64_t pieces = x.rows * (columns / kPiece);
   if (pieces == 0) return;
   const std::int64_t wanted = (pieces + kThreads - 1) / kThreads;
   const auto blocks = static_cast<unsigned>(
       std::min<std::int64_t>(wanted, std::int64_t{launch.device.multiprocessors} * 32));
   const bool aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 4 == 0;
-  if (aligned) {
-    convert_kernel<true><<<blocks, kThreads, 0, launch.stream>>>(x, out, columns);
-  } else {
-    convert_kernel<false><<<blocks, kThreads, 0, launch.stream>>>(x, out, columns);
-  }
+  const auto high =
+      aligned ? convert_kernel<true, Bf16Part::High> : convert_kernel<false, Bf16Part::High>;
+  const auto low =
+      aligned ? convert_kernel<true, Bf16Part::Low> : convert_kernel<false, Bf16Part::Low>;
+  const auto kernel = part == Bf16Part::High ? high : low;
+  kernel<<<blocks, kThreads, 0, launch.stream>>>(x, out, columns);
   check_launch("rows_to_bf16");
 }
 

@@ -54,7 +54,8 @@ class StagedRowsOf {
       const X* from = rows_[r] + column;
       if constexpr (Aligned) {
         const bool exists = column < columns_;
-        copy_async_or_zero(shared_address(to + r * kRowBytes), exists ? from : rows_[r], exists);
+        copy_async_cached_or_zero(shared_address(to + r * kRowBytes), exists ? from : rows_[r],
+                                  exists);
       } else {
 #pragma unroll
         for (int i = 0; i < kPiece; ++i)

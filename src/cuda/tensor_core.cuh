@@ -31,6 +31,11 @@ __device__ inline void copy_async_or_zero(unsigned to, const void* from, bool ex
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
                "r"(exists ? 16 : 0));
 }
+// The same by way of the L1 cache: for what several blocks of a multiprocessor read.
+__device__ inline void copy_async_cached_or_zero(unsigned to, const void* from, bool exists) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
+               "r"(exists ? 16 : 0));
+}
 __device__ inline void copy_async_commit() {
   asm volatile("cp.async.commit_group;\n" ::: "memory");
 }

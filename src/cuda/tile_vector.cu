@@ -18,7 +18,7 @@ namespace {
 constexpr int kRows = 8;  // of x: the columns of an mma
 constexpr int kTurnColumns = 128;
 constexpr int kTurnTiles = kTurnColumns / kTileColumns;
-constexpr int kMaxWarps = 8;
+constexpr int kMaxWarps = 16;  // what the registers of a multiprocessor are enough for
 constexpr int kStrip = static_cast<int>(kStripRows);
 
 // The pairs that this block works for: those of ids[pair] from `pair` on, when it is the first, the
@@ -235,6 +235,7 @@ __device__ void write_totals(const TileVector& p, int count) {
     const int row = strip * kStrip + at % kStrip;
     if (row >= p.rows) continue;
     float total = 0;
+#pragma unroll 8
     for (int j = 0; j < p.top_k; ++j) {
       const int pair = token * p.top_k + j;
       total += p.scale[pair] * __ldcg(values + pair * p.out_stride + row);
@@ -244,7 +245,7 @@ __device__ void write_totals(const TileVector& p, int count) {
 }
 
 template <int Bits, int Group, class X, TileOutput Output>
-__global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
+__global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
     tile_vector_kernel(const __grid_constant__ TileVector p) {
   __shared__ PairList list;
   __shared__ const X* rows[kRows];
@@ -296,10 +297,12 @@ template <int Bits, int Group, class X>
 void start(const TileVector& p, TileOutput output, const Launch& launch) {
   const int turns = p.weight.k_tiles / kTurnTiles;
   const int lists = p.ids != nullptr ? p.pairs : (p.pairs + kRows - 1) / kRows;
-  // Two large blocks at a time on a multiprocessor; where there are more, smaller ones divide
-  // better.
-  const bool fit = p.weight.strips * lists <= 2 * launch.device.multiprocessors;
-  const int most_warps = fit ? kMaxWarps : kMaxWarps / 2;
+  // As many warps a block as keep every multiprocessor busy with all blocks at once; where there
+  // are more blocks anyway, small ones divide better.
+  const int blocks_each =
+      (p.weight.strips * lists + launch.device.multiprocessors - 1) / launch.device.multiprocessors;
+  const int fitting = static_cast<int>(launch.device.shared_bytes) / Rows8<X>::kWarpBytes;
+  const int most_warps = std::min(fitting, kMaxWarps / std::min(blocks_each, 4));
   const int rounds = (turns + most_warps - 1) / most_warps;
   const int warps = (turns + rounds - 1) / rounds;
   const Grid grid{

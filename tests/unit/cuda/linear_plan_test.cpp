@@ -22,8 +22,9 @@ Matrix tiles() {
 TEST(LinearPlan, ReadsBf16ForFewTokensOnceAndMultipliesManyOnTensorCores) {
   const Matrix weight = plain(Matrix::Format::BF16, 64);
   EXPECT_EQ(linear_path(weight, 1, 1, true), LinearPath::Vector);
-  EXPECT_EQ(linear_path(weight, kLinearVectorTokens, 4, false), LinearPath::Vector);
-  EXPECT_EQ(linear_path(weight, kLinearVectorTokens + 1, 1, false), LinearPath::Dense);
+  EXPECT_EQ(linear_path(weight, kLinearVectorTokens + 1, 1, true), LinearPath::Dense);
+  EXPECT_EQ(linear_path(weight, kOwnLinearVectorTokens, 4, false), LinearPath::Vector);
+  EXPECT_EQ(linear_path(weight, kOwnLinearVectorTokens + 1, 1, false), LinearPath::Dense);
 }
 
 TEST(LinearPlan, TakesTheGeneralWayForWhatCannotBeReadByEights) {
