@@ -6,8 +6,7 @@ LinearPath linear_path(const Matrix& weight, std::int64_t tokens, std::int64_t h
                        bool has_cublas) {
   if (weight.format == Matrix::Format::Tiles) {
     if (tokens <= kTileVectorTokens) return LinearPath::TileVector;
-    const bool dense = heads > 1 || (has_cublas && tokens >= kTileDenseTokens);
-    return dense ? LinearPath::TileDense : LinearPath::TileGemm;
+    return heads > 1 || has_cublas ? LinearPath::TileDense : LinearPath::TileGemm;
   }
   // Eight elements are read at a time.
   const bool aligned =

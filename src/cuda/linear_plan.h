@@ -20,11 +20,9 @@ enum class LinearPath : std::uint8_t {
 constexpr std::int64_t kLinearVectorTokens = 8;
 constexpr std::int64_t kOwnLinearVectorTokens = 16;
 // A tile's block of rows is 256, so that few tokens leave multiprocessors without work: up to here
-// it is quicker to read the weights once more from the L2 cache for every eight tokens.
+// it is quicker to read the weights once more from the L2 cache for every eight tokens. Beyond,
+// dequantizing a matrix costs less than what cuBLASLt gains.
 constexpr std::int64_t kTileVectorTokens = 32;
-// From here on dequantizing a matrix costs less than what cuBLASLt gains.
-constexpr std::int64_t kTileDenseTokens = 33;
-
 // Products with so few rows cost little; routers are among them, whose choices a rounding turns.
 // Dense takes x as the sum of two BF16 then.
 constexpr std::int64_t kExactRows = 512;
