@@ -26,23 +26,61 @@ class GoldenOnDevice : public testing::TestWithParam<std::string> {
     golden_ = std::make_unique<Golden>(GetParam());
   }
 
+  // Tokens that get other experts than in the golden run, in any layer.
+  std::vector<bool> rerouted_tokens(const Trace& trace) const {
+    std::vector<bool> rerouted(trace.input_ids.size());
+    for (std::int64_t layer = 0; layer < std::ssize(loaded_->spec().layers); ++layer) {
+      const std::string name = "router_logits." + std::to_string(layer);
+      const auto found = trace.tensors.find(name);
+      if (found == trace.tensors.end()) continue;
+      const auto mine = test::chosen_experts(*loaded_, layer, found->second.values);
+      const auto theirs = test::chosen_experts(*loaded_, layer, golden_->values<float>(name));
+      for (std::size_t t = 0; t < rerouted.size(); ++t)
+        rerouted[t] = rerouted[t] || mine[t] != theirs[t];
+    }
+    return rerouted;
+  }
+  static std::vector<float> without(const std::vector<bool>& left_out,
+                                    const std::vector<float>& values) {
+    const auto width = static_cast<std::ptrdiff_t>(values.size() / left_out.size());
+    std::vector<float> kept;
+    for (std::size_t t = 0; t < left_out.size(); ++t) {
+      const auto row = values.begin() + static_cast<std::ptrdiff_t>(t) * width;
+      if (!left_out[t]) kept.insert(kept.end(), row, row + width);
+    }
+    return kept;
+  }
+
   std::unique_ptr<LoadedModel> loaded_;
   std::unique_ptr<Golden> golden_;
 };
+
+// Where a token's best experts are nearly as good as the next ones, rounding gives it others, and
+// it goes another way from there on: in BF16 nobody's numbers are the golden ones then. Such tokens
+// are counted and left out.
+constexpr double kMostRerouted = 0.02;
 
 TEST_P(GoldenOnDevice, ComputesWhatTransformersDoes) {
   const Trace trace =
       trace_prompt(loaded_->model, golden_->values<std::int32_t>("input_ids"), DType::BF16);
   ASSERT_GT(trace.tensors.size(), 2U);
+  const std::vector<bool> rerouted = rerouted_tokens(trace);
+  const auto count = static_cast<double>(std::ranges::count(rerouted, true));
+  EXPECT_LE(count, kMostRerouted * static_cast<double>(rerouted.size()));
   double largest = 0;
   for (const auto& [name, tensor] : trace.tensors) {
     ASSERT_TRUE(golden_->has(name)) << name;
-    const double error = relative_error(tensor.values, golden_->values<float>(name));
+    const double error = relative_error(without(rerouted, tensor.values),
+                                        without(rerouted, golden_->values<float>(name)));
     EXPECT_LE(error, kTolerance) << name;
     largest = std::max(largest, error);
   }
-  std::printf("golden %s: largest relative error %.2e, logits %.2e\n", GetParam().c_str(), largest,
-              relative_error(trace.tensors.at("logits").values, golden_->values<float>("logits")));
+  std::printf(
+      "golden %s: largest relative error %.2e, logits of all tokens %.2e, %.0f of %zu "
+      "tokens with other experts\n",
+      GetParam().c_str(), largest,
+      relative_error(trace.tensors.at("logits").values, golden_->values<float>("logits")), count,
+      rerouted.size());
 }
 
 TEST_P(GoldenOnDevice, ContinuesGreedilyWithTheSameTokens) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -125,6 +126,30 @@ class Golden {
  private:
   SafetensorsFile file_;
 };
+
+// The experts that each token gets in a sparse layer with these router logits [tokens, experts].
+inline std::vector<std::set<std::int32_t>> chosen_experts(LoadedModel& loaded, std::int64_t layer,
+                                                          const std::vector<float>& logits) {
+  const auto& ffn = std::get<SparseFfn>(loaded.spec().layers[static_cast<std::size_t>(layer)].ffn);
+  const auto top_k = static_cast<std::size_t>(ffn.routing.top_k);
+  const auto tokens = logits.size() / static_cast<std::size_t>(ffn.routing.experts);
+  std::vector<std::int32_t> ids(tokens * top_k);
+  std::vector<float> weights(ids.size()), bias;
+  if (ffn.routing_bias) {
+    const std::string name = tensor_name(*loaded.description.architecture, Role::RouterBias, layer);
+    const auto values = loaded.source->require(name, {ffn.routing.experts}).as<float>();
+    bias.assign(values.begin(), values.end());
+  }
+  make_reference_ops()->route(
+      {.logits = Rows(logits.data(), static_cast<std::int64_t>(tokens), ffn.routing.experts),
+       .bias = bias,
+       .routing = ffn.routing,
+       .ids = ids,
+       .weights = weights});
+  std::vector<std::set<std::int32_t>> chosen(tokens);
+  for (std::size_t i = 0; i < ids.size(); ++i) chosen[i / top_k].insert(ids[i]);
+  return chosen;
+}
 
 // |a - b| / |b|
 inline double relative_error(std::span<const float> a, std::span<const float> b) {
