@@ -5,6 +5,8 @@
 add_library(krasis_flags INTERFACE)
 target_compile_options(krasis_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Wnon-virtual-dtor -Werror>
+  # 554: a view template's conversion to its own const form, which for that form itself is unused.
+  $<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings --diag-suppress=554 --expt-relaxed-constexpr -Xcompiler=-Wall,-Wextra>
   # GCC 12 false positive in std::string operator+ at -O2 (GCC bug 105651).
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
 target_include_directories(krasis_flags INTERFACE ${PROJECT_SOURCE_DIR}/src)
@@ -42,5 +44,6 @@ function(krasis_test)
   target_compile_definitions(test_${ARG_NAME} PRIVATE
     KRASIS_REFERENCE_DIR="${PROJECT_SOURCE_DIR}/../shared/reference"
     KRASIS_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  gtest_discover_tests(test_${ARG_NAME} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${ARG_LABELS};${ARG_NAME}" TIMEOUT 600)
+  gtest_discover_tests(test_${ARG_NAME} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${ARG_LABELS};${ARG_NAME}" TIMEOUT 600
+    SKIP_REGULAR_EXPRESSION "no device: ")
 endfunction()

@@ -97,7 +97,7 @@ struct PrefillRow {
 struct Figures {
   std::vector<PrefillRow> prefill;
   Rate decode;
-  double read_rate;            // bytes a second, this run
+  double read_rate;            // bytes of RAM a second, this run; 0: the weights are not there
   std::uint64_t decode_bytes;  // weight bytes a token of decode reads
 };
 
@@ -117,10 +117,12 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
   const std::int64_t longest =
       *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
   Figures figures{};
-  figures.read_rate = measure_read_rate(*loaded.pool);
+  if (loaded.ops->memory().is_host()) figures.read_rate = measure_read_rate(*loaded.pool);
   figures.decode_bytes = decode_weight_bytes(loaded.description.spec,
                                              weight_bytes(options.model, loaded.description.spec));
-  Engine engine(*loaded.model, {.context_length = longest + options.generate, .max_sequences = 1});
+  Engine engine(*loaded.model, {.context_length = longest + options.generate,
+                                .max_sequences = 1,
+                                .prompt_chunk = loaded.prompt_chunk});
   run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
   for (const std::int64_t tokens : options.prompt_tokens) {
     std::vector<double> rates;
@@ -148,9 +150,17 @@ void print_table(const Figures& figures) {
                "-", "-");
   }
   const double bound = figures.read_rate / static_cast<double>(figures.decode_bytes);
+  const std::string range =
+      fmt::format("({:.1f} to {:.1f})", figures.decode.least, figures.decode.most);
+  if (figures.read_rate == 0) {
+    fmt::print("{:<22} {:>12.1f} {:>22} {:>12} {:>8}\n", "decode", figures.decode.median, range,
+               "-", "-");
+    fmt::print("decode reads {:.3f} GB of weights a token\n",
+               static_cast<double>(figures.decode_bytes) / 1e9);
+    return;
+  }
   fmt::print("{:<22} {:>12.1f} {:>22} {:>12.1f} {:>7.0f}%\n", "decode", figures.decode.median,
-             fmt::format("({:.1f} to {:.1f})", figures.decode.least, figures.decode.most), bound,
-             100 * figures.decode.median / bound);
+             range, bound, 100 * figures.decode.median / bound);
   fmt::print("decode's bound: {:.3f} GB of weights a token at {:.1f} GB/s, read in the same run\n",
              static_cast<double>(figures.decode_bytes) / 1e9, figures.read_rate / 1e9);
 }

@@ -33,6 +33,7 @@ int exit_code_of(ErrorCode code) {
     case ErrorCode::Unsupported:
       return kUsage;
     case ErrorCode::OutOfMemory:
+    case ErrorCode::Device:
       return kMachine;
     case ErrorCode::Corrupt:
     case ErrorCode::Io:

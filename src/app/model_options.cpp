@@ -7,14 +7,17 @@
 #include <fmt/format.h>
 
 #include "app/command.h"
+#include "app/device_choice.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
+#include "budget/device_bytes.h"
 #include "config/home.h"
 #include "config/model_location.h"
 #include "cpu/cpu_ops.h"
 #include "engine/cache_plan.h"
 #include "weights/expert_cache.h"
 #include "weights/plain_experts.h"
+#include "weights/resident_experts.h"
 
 namespace krasis {
 namespace {
@@ -79,6 +82,44 @@ std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedMod
   return std::move(opened.experts);
 }
 
+std::uint64_t expert_bytes(const ModelOptions& options, const ModelSpec& spec,
+                           const TileOptions& tiles) {
+  if (options.expert_bits == 16) return expert_weight_bytes(spec, {});
+  return plan_expert_cache(spec, tiles.type).arena_bytes;
+}
+
+void load_on_processor(const ModelOptions& options, std::unique_ptr<ExpertStore> experts,
+                       LoadedModel& loaded) {
+  loaded.ops = cpu::make_cpu_ops(*loaded.pool);
+  loaded.experts = std::move(experts);
+  loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
+                                         options.dense, *loaded.ops);
+}
+
+// False if a device that was not asked for by number turns out not to do.
+bool load_on_device(const ModelOptions& options, const cuda::DeviceOptions& device,
+                    const ExpertStore* experts, const Progress& progress, const CancelFlag& cancel,
+                    LoadedModel& loaded) {
+  try {
+    loaded.ops = cuda::make_cuda_ops(device);
+    if (experts != nullptr) {
+      loaded.experts = make_resident_experts(loaded.description.spec, *experts,
+                                             loaded.ops->memory(), progress, &cancel);
+    }
+    loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
+                                           options.dense, *loaded.ops);
+    return true;
+  } catch (const Error& error) {
+    const bool machine =
+        error.code() == ErrorCode::Device || error.code() == ErrorCode::OutOfMemory;
+    if (!machine || options.device.gpus != "auto") throw;
+    log::info(fmt::format("devices: running on the processor: {}", error.what()));
+  }
+  loaded.experts.reset();
+  loaded.ops.reset();
+  return false;
+}
+
 void raise_interrupt(int /*signal*/) {
   if (interrupt_flag().raised()) std::_Exit(kFailed);  // asked twice: at once
   interrupt_flag().raise();
@@ -113,6 +154,7 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
                   "threads that compute; 0: one for each physical core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  declare_device_options(command, options.device);
   command.add_flag("--force-load", options.force_load, "load although memory looks too small");
   static const std::map<std::string, bool> kLoadFormats = {{"auto", false}, {"dummy", true}};
   command
@@ -146,12 +188,14 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   tiles.progress = {.advance = progress,
                     .message = [](const std::string& text) { log::info(text); }};
   tiles.cancel = &cancel;
-  loaded.experts = load_experts(options, loaded, tiles);
+  const auto device =
+      choose_device(options.device, device_need(options, spec, expert_bytes(options, spec, tiles)));
+  std::unique_ptr<ExpertStore> experts = load_experts(options, loaded, tiles);
   cancel.check("model");
   loaded.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads});
-  loaded.ops = cpu::make_cpu_ops(*loaded.pool);
-  loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
-                                         options.dense, *loaded.ops);
+  if (!device || !load_on_device(options, *device, experts.get(), tiles.progress, cancel, loaded))
+    load_on_processor(options, std::move(experts), loaded);
+  loaded.prompt_chunk = prompt_chunk_for(loaded.ops->memory());
   return loaded;
 }
 
@@ -163,11 +207,12 @@ LoadedModel load_model_with_bar(const ModelOptions& options, const CancelFlag& c
                       [&](std::uint64_t done, std::uint64_t total) { bar.update(done, total); });
   }();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  const std::size_t expert_bytes = loaded.experts == nullptr ? 0 : loaded.experts->bytes();
-  log::info(fmt::format("model: {} ({}, {} layers) in {:.1f} s: {:.2f} GB of experts in RAM, on {}",
+  const std::size_t bytes = loaded.experts == nullptr ? 0 : loaded.experts->bytes();
+  log::info(fmt::format("model: {} ({}, {} layers) in {:.1f} s: {:.2f} GB of experts in {}, on {}",
                         loaded.folder.filename().string(), loaded.description.spec.architecture,
                         loaded.description.spec.layers.size(), seconds.count(),
-                        static_cast<double>(expert_bytes) / 1e9, loaded.ops->name()));
+                        static_cast<double>(bytes) / 1e9,
+                        loaded.ops->memory().is_host() ? "RAM" : "VRAM", loaded.ops->name()));
   return loaded;
 }
 

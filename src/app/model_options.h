@@ -17,6 +17,11 @@
 
 namespace krasis {
 
+struct DeviceSelection {
+  std::string gpus = "auto";         // auto, none, or the number of one
+  std::size_t vram_limit_bytes = 0;  // 0: all
+};
+
 struct ModelOptions {
   std::string model;    // folder or name (config/model_location.h)
   int expert_bits = 4;  // 4, 8, or 16: as the checkpoint has them
@@ -30,7 +35,8 @@ struct ModelOptions {
   bool force_load = false;  // although memory looks too small
   bool dummy = false;       // made-up weights, from config.json alone
   std::int64_t layers = 0;  // the first so many only; 0: all (dummy weights only)
-  bool cache = true;        // use and build the expert cache; else tiles are made in memory
+  DeviceSelection device;
+  bool cache = true;  // use and build the expert cache; else tiles are made in memory
 };
 
 // Declares --cpu-expert-bits, --attention-quant and the others on a command. `model` as a
@@ -49,14 +55,16 @@ struct LoadedModel {
   std::filesystem::path folder;
   ModelDescription description;
   std::unique_ptr<TensorSource> source;
-  std::unique_ptr<ExpertStore> experts;
   std::unique_ptr<ThreadPool> pool;
   std::unique_ptr<Ops> ops;
+  std::unique_ptr<ExpertStore> experts;  // in the ops' memory
   std::unique_ptr<Model> model;
+  std::int64_t prompt_chunk = 512;  // that suits the ops
 };
 
-// Reads the description, refuses what does not fit in memory, builds or reads the expert cache and
-// prepares the dense weights. progress(done, total) in bytes, while the experts come.
+// Reads the description, chooses the device, refuses what does not fit in memory, builds or reads
+// the expert cache and prepares the dense weights. progress(done, total) in bytes, while the
+// experts come.
 LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
                        const std::function<void(std::uint64_t, std::uint64_t)>& progress = {});
 

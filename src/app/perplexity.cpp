@@ -17,9 +17,11 @@ class WindowRunner {
       : model_(model),
         step_(options.token_by_token ? 1 : options.chunk),
         pages_(static_cast<std::size_t>((options.window + kPageTokens - 1) / kPageTokens)),
-        state_(model.spec(), {.pages = static_cast<std::int64_t>(pages_.size()),
-                              .page_tokens = kPageTokens,
-                              .slots = 1}),
+        state_(model.spec(),
+               {.pages = static_cast<std::int64_t>(pages_.size()),
+                .page_tokens = kPageTokens,
+                .slots = 1},
+               model.memory()),
         logits_(static_cast<std::size_t>(step_ * model.spec().vocab)) {
     std::iota(pages_.begin(), pages_.end(), 0);
   }

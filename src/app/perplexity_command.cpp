@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "app/command.h"
+#include "app/device_choice.h"
 #include "app/model_options.h"
 #include "app/perplexity.h"
 #include "app/progress_bar.h"
@@ -96,6 +97,7 @@ void declare_perplexity(CLI::App& command, std::function<int()>& run) {
       ->capture_default_str();
   add_group_option(command, options->model.group);
   command.add_flag("--round-to-nearest", options->nearest, "quantize without searching the scales");
+  declare_device_options(command, options->model.device);
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));
   command.add_flag("--json", options->json, "last line: a JSON object");

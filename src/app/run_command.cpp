@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "app/command.h"
+#include "app/device_choice.h"
 #include "app/local_backend.h"
 #include "app/model_options.h"
 #include "app/text_files.h"
@@ -120,6 +121,7 @@ void declare_demo(CLI::App& command, std::function<int()>& run) {
   options->model.cache = false;
   options->seed = 1;
   command.add_option("-p,--prompt", options->prompt, "first question")->capture_default_str();
+  declare_device_options(command, options->model.device);
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));
   declare_sampling(command, *options);

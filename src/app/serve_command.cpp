@@ -17,7 +17,7 @@ namespace {
 struct ServeOptions {
   ModelOptions model;
   ServerOptions server;
-  EngineOptions engine;
+  EngineOptions engine{.prompt_chunk = 0};  // 0: what suits the device
   std::string name, log_level = "info";
 };
 
@@ -48,7 +48,9 @@ std::unique_ptr<Served> load(const ServeOptions& options, Server& server) {
   LoadedModel loaded = load_model(
       options.model, interrupt_flag(),
       [&](std::uint64_t done, std::uint64_t total) { server.set_progress(done, total); });
-  return std::make_unique<Served>(std::move(loaded), options.engine);
+  EngineOptions engine = options.engine;
+  if (engine.prompt_chunk == 0) engine.prompt_chunk = loaded.prompt_chunk;
+  return std::make_unique<Served>(std::move(loaded), engine);
 }
 
 int run_serve(const ServeOptions& options) {
@@ -102,8 +104,8 @@ void declare_serve(CLI::App& command, std::function<int()>& run) {
       ->check(CLI::NonNegativeNumber);
   command
       .add_option("--prompt-chunk", options->engine.prompt_chunk,
-                  "prompt tokens computed between two steps of writing")
-      ->check(CLI::PositiveNumber)
+                  "prompt tokens computed between two steps of writing; 0: what suits the device")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--log-level", options->log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))

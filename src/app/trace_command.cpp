@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "app/command.h"
+#include "app/device_choice.h"
 #include "app/model_options.h"
 #include "base/file.h"
 #include "model/trace.h"
@@ -41,6 +42,7 @@ void declare_trace(CLI::App& command, std::function<int()>& run) {
   command.add_option("--weights", options->weights, "bf16 (as stored), int8 or int4")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}))
       ->capture_default_str();
+  declare_device_options(command, options->model.device);
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));
   run = [options] { return run_trace(*options); };

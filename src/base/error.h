@@ -14,6 +14,7 @@ enum class ErrorCode {
   Corrupt,          // bytes contradict their format
   Unsupported,      // well formed, but not something this build can run
   OutOfMemory,      // host or device memory; exit code 3
+  Device,           // a GPU or its driver cannot do it or failed; exit code 3
   Io,
   Cancelled,
   Internal,  // a broken invariant: our bug

@@ -10,10 +10,12 @@ EngineLimits limits_for(const Model& model, const EngineOptions& options) {
   const ModelSpec& spec = model.spec();
   const StateSize one{
       .pages = 1, .page_tokens = options.page_tokens, .slots = 1, .kv_type = options.kv_type};
-  return plan_cache(options, {.model_context = spec.context_length,
-                              .page_bytes = page_bytes(spec, one),
-                              .slot_bytes = slot_bytes(spec),
-                              .free_bytes = available_memory_bytes()});
+  const Memory& memory = model.memory();
+  return plan_cache(
+      options, {.model_context = spec.context_length,
+                .page_bytes = page_bytes(spec, one),
+                .slot_bytes = slot_bytes(spec),
+                .free_bytes = memory.is_host() ? available_memory_bytes() : memory.free_bytes()});
 }
 
 StateSize state_size(const EngineLimits& limits, DType kv_type) {

@@ -9,7 +9,8 @@ namespace krasis {
 class ModelRunner final : public StepRunner {
  public:
   // `model` outlives the runner.
-  ModelRunner(Model& model, const StateSize& size) : model_(model), state_(model.spec(), size) {}
+  ModelRunner(Model& model, const StateSize& size)
+      : model_(model), state_(model.spec(), size, model.memory()) {}
 
   std::int64_t vocab() const override { return model_.spec().vocab; }
   void forward(const Batch& batch, MutableRows logits) override {

@@ -276,8 +276,8 @@ void set_default_template(TokenizerConfig& config, std::string text) {
 
 void fill_from_special_tokens_map(const std::filesystem::path& file, TokenizerConfig& config) {
   const std::string name = file.string();
-  const Json json = parse_json(read_file(file), name);
-  const Node root(json, name, "");
+  const Json map = parse_json(read_file(file), name);
+  const Node root(map, name, "");
   const auto fill = [&root](std::optional<std::string>& token, const char* key) {
     if (!token) token = parse_token(root, key);
   };

@@ -40,6 +40,19 @@ class DeltaNetLayer final : public LayerPart {
       return rows;
     };
     const ModelState::Recurrent state = step.state.recurrent(layer_);
+    MutableRows ba, z;
+    step.ops.beside([&] {
+      ba = project(ba_);
+      const MutableRows beta = ba.columns(0, spec_.value_heads);
+      const MutableRows log_decay = ba.columns(spec_.value_heads, spec_.value_heads);
+      step.ops.delta_gates({.a = log_decay,
+                            .b = beta,
+                            .a_log = a_log_,
+                            .dt_bias = dt_bias_,
+                            .log_decay = log_decay,
+                            .beta = beta});
+      z = project(z_);
+    });
     const MutableRows raw = project(qkv_);
     const MutableRows qkv = step.workspace.rows(raw.rows, raw.cols);
     step.ops.causal_conv({.x = raw,
@@ -49,21 +62,13 @@ class DeltaNetLayer final : public LayerPart {
                           .slots = step.state.size().slots,
                           .segments = step.batch.segments,
                           .out = qkv});
-    const MutableRows ba = project(ba_);
-    const MutableRows beta = ba.columns(0, spec_.value_heads);
-    const MutableRows log_decay = ba.columns(spec_.value_heads, spec_.value_heads);
-    step.ops.delta_gates({.a = log_decay,
-                          .b = beta,
-                          .a_log = a_log_,
-                          .dt_bias = dt_bias_,
-                          .log_decay = log_decay,
-                          .beta = beta});
     const MutableRows mixed = step.workspace.rows(x.rows, values_);
+    step.ops.join();
     step.ops.delta_net({.q = qkv.columns(0, keys_),
                         .k = qkv.columns(keys_, keys_),
                         .v = qkv.columns(2 * keys_, values_),
-                        .log_decay = log_decay,
-                        .beta = beta,
+                        .log_decay = ba.columns(spec_.value_heads, spec_.value_heads),
+                        .beta = ba.columns(0, spec_.value_heads),
                         .key_heads = spec_.key_heads,
                         .value_heads = spec_.value_heads,
                         .key_dim = spec_.key_dim,
@@ -73,7 +78,7 @@ class DeltaNetLayer final : public LayerPart {
                         .segments = step.batch.segments,
                         .out = mixed});
     const MutableRows heads = mixed.split(spec_.value_heads);
-    const MutableRows gate = project(z_).split(spec_.value_heads);
+    const MutableRows gate = z.split(spec_.value_heads);
     step.ops.gated_rms_norm({.x = heads, .gate = gate, .weight = norm_, .eps = eps_, .out = heads});
     step.ops.linear({.x = mixed, .weight = output_.matrix, .bias = {}, .out = out});
   }
@@ -115,9 +120,9 @@ class DeltaNetLayer final : public LayerPart {
   DenseMatrix z_;               // [values, hidden]
   DenseMatrix ba_;              // [2 * value_heads, hidden]
   DenseMatrix output_;
-  std::vector<float> conv_;             // [2 * keys + values, conv_width]
-  std::vector<float> a_log_, dt_bias_;  // [value_heads]
-  std::vector<float> norm_;             // [value_dim]
+  DenseVector conv_;             // [2 * keys + values, conv_width]
+  DenseVector a_log_, dt_bias_;  // [value_heads]
+  DenseVector norm_;             // [value_dim]
 };
 
 }  // namespace

@@ -32,7 +32,7 @@ class Widened {
     up_ = gate_ + matrix;
     down_ = up_ + matrix;
     const auto fill = [&](float* to, std::int64_t width, Role weight, Role bias) {
-      put(to, width, loader.vector(weight, layer), loader.vector(bias, layer));
+      put(to, width, loader.numbers(weight, layer), loader.numbers(bias, layer));
     };
     fill(gate_, hidden_, Role::Gate, Role::GateBias);
     fill(up_, hidden_, Role::Up, Role::UpBias);
@@ -80,28 +80,36 @@ class BiasedFfnLayer final : public LayerPart {
       : widened_(std::in_place, spec, layer, loader),
         width_(widened_->hidden()),
         expert_(widened_->weights(), layer, loader.formats().dense_mlp, loader) {
-    if (loader.formats().dense_mlp == DenseFormat::AsStored)
+    std::vector<float> tail(static_cast<std::size_t>(width_ - loader.spec().hidden));
+    tail.back() = 1;
+    tail_ = loader.place(tail);
+    if (loader.formats().dense_mlp == DenseFormat::AsStored && loader.memory().is_host())
       loader.count(widened_->bytes());
     else
-      widened_.reset();  // the expert has its own tiles
+      widened_.reset();  // the expert has its own weights
   }
 
   void run(const Step& step, Rows x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const MutableRows wide = step.workspace.rows(x.rows, width_);
     const MutableRows wide_out = step.workspace.rows(x.rows, width_);
-    for (std::int64_t row = 0; row < x.rows; ++row) {
-      std::fill(wide.row(row) + x.cols, wide.row(row) + width_ - 1, 0.0F);
-      wide.row(row)[width_ - 1] = 1;
-    }
+    const std::span<const float> tail = tail_;
+    const Matrix tails = {.format = Matrix::Format::F32,
+                          .rows = 1,
+                          .columns = width_ - x.cols,
+                          .data = reinterpret_cast<const std::byte*>(tail.data()),
+                          .tiles = {}};
     step.ops.copy({.x = x, .out = wide.columns(0, x.cols)});
+    step.ops.embedding(
+        {.ids = step.zeros, .table = tails, .out = wide.columns(x.cols, tails.columns)});
     expert_.run(step, wide, wide_out);
     step.ops.copy({.x = wide_out.columns(0, x.cols), .out = out});
   }
 
  private:
-  std::optional<Widened> widened_;
+  std::optional<Widened> widened_;  // while the expert reads it
   std::int64_t width_;
+  DenseVector tail_;  // of every row of the input: zeros and the 1
   OneExpert expert_;
 };
 

@@ -10,7 +10,7 @@ class GroupedQueryLayer final : public LayerPart {
       : spec_(spec),
         layer_(layer),
         eps_(static_cast<float>(loader.spec().norm_eps)),
-        rotary_(rotary.add(spec.rotary)) {
+        rotary_(rotary.add(spec.rotary, loader.memory())) {
     const DenseFormat format = loader.formats().attention;
     query_ = loader.matrix(Role::Query, layer, format);
     key_ = loader.matrix(Role::Key, layer, format);
@@ -28,24 +28,27 @@ class GroupedQueryLayer final : public LayerPart {
   void run(const Step& step, Rows x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const std::int64_t dim = spec_.head_dim;
-    const auto project = [&](const DenseMatrix& weight, const std::vector<float>& bias) {
+    const auto project = [&](const DenseMatrix& weight, const DenseVector& bias) {
       const MutableRows rows = step.workspace.rows(x.rows, weight.matrix.rows);
       step.ops.linear({.x = x, .weight = weight.matrix, .bias = bias, .out = rows});
       return rows;
     };
+    const PagedKv kv = step.state.kv(layer_);
+    step.ops.beside([&] {
+      const MutableRows key = project(key_, key_bias_).split(spec_.kv_heads);
+      const MutableRows value = project(value_, value_bias_).split(spec_.kv_heads);
+      norm_and_rotate(step, key, key_norm_, spec_.kv_heads);
+      step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
+    });
     // With an output gate a head's row is its query and then its gate.
     const MutableRows query_and_gate =
         project(query_, query_bias_).split(spec_.heads);  // [tokens * heads, dim or 2 * dim]
     const MutableRows query = query_and_gate.columns(0, dim);
-    const MutableRows key = project(key_, key_bias_).split(spec_.kv_heads);
-    const MutableRows value = project(value_, value_bias_).split(spec_.kv_heads);
     norm_and_rotate(step, query, query_norm_, spec_.heads);
-    norm_and_rotate(step, key, key_norm_, spec_.kv_heads);
 
-    const PagedKv kv = step.state.kv(layer_);
-    step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
     const MutableRows mixed = step.workspace.rows(x.rows, spec_.heads * dim);
     const MutableRows heads = mixed.split(spec_.heads);
+    step.ops.join();
     step.ops.attention({.queries = query,
                         .kv = kv,
                         .segments = step.batch.segments,
@@ -60,7 +63,7 @@ class GroupedQueryLayer final : public LayerPart {
   }
 
  private:
-  void norm_and_rotate(const Step& step, MutableRows rows, const std::vector<float>& norm,
+  void norm_and_rotate(const Step& step, MutableRows rows, const DenseVector& norm,
                        std::int64_t heads) const {
     if (!norm.empty()) step.ops.rms_norm({.x = rows, .weight = norm, .eps = eps_, .out = rows});
     const RotaryRows& table = step.rotary[rotary_];
@@ -76,8 +79,8 @@ class GroupedQueryLayer final : public LayerPart {
   float eps_;
   std::size_t rotary_;  // table
   DenseMatrix query_, key_, value_, output_;
-  std::vector<float> query_bias_, key_bias_, value_bias_, output_bias_;  // or empty
-  std::vector<float> query_norm_, key_norm_;                             // [head_dim], or empty
+  DenseVector query_bias_, key_bias_, value_bias_, output_bias_;  // or empty
+  DenseVector query_norm_, key_norm_;                             // [head_dim], or empty
 };
 
 }  // namespace

@@ -63,7 +63,7 @@ DenseFormat per_head(DenseFormat format, std::int64_t rows_a_head) {
 class LatentLayer final : public LayerPart {
  public:
   LatentLayer(const LatentAttention& spec, std::int64_t layer, Loader& loader, RotaryTables& rotary)
-      : spec_(spec), layer_(layer), rotary_(rotary.add(spec.rotary)) {
+      : spec_(spec), layer_(layer), rotary_(rotary.add(spec.rotary, loader.memory())) {
     const DenseFormat format = loader.formats().attention;
     if (spec.q_lora_rank > 0) {
       query_down_ = loader.matrix(Role::QueryDown, layer, format);
@@ -91,7 +91,7 @@ class LatentLayer final : public LayerPart {
     const Workspace::Scope scope(step.workspace);
     const std::int64_t latent = spec_.kv_lora_rank, rope = spec_.rope_dim;
     const PagedKv kv = step.state.kv(layer_);
-    append_keys(step, x, kv);
+    step.ops.beside([&] { append_keys(step, x, kv); });
 
     const MutableRows query = queries(step, x);  // [tokens * heads, nope + rope]
     const MutableRows query_rope = query.columns(spec_.nope_dim, rope);
@@ -104,6 +104,7 @@ class LatentLayer final : public LayerPart {
     step.ops.copy({.x = query_rope, .out = absorbed.columns(latent, rope)});
 
     const MutableRows mixed = step.workspace.rows(query.rows, latent);
+    step.ops.join();
     step.ops.attention({.queries = absorbed,
                         .kv = kv,
                         .segments = step.batch.segments,
@@ -158,8 +159,8 @@ class LatentLayer final : public LayerPart {
   std::size_t rotary_;      // table
   DenseMatrix query_down_;  // only with q_lora_rank
   DenseMatrix query_, kv_down_, key_up_, value_up_, output_;
-  std::vector<float> query_down_bias_, kv_down_bias_, output_bias_;  // or empty
-  std::vector<float> query_norm_, kv_norm_;
+  DenseVector query_down_bias_, kv_down_bias_, output_bias_;  // or empty
+  DenseVector query_norm_, kv_norm_;
 };
 
 }  // namespace

@@ -21,8 +21,25 @@ struct Step {
   Ops& ops;
   Workspace& workspace;
   const RotaryTables& rotary;
-  Observer* observer;  // may be null
+  Observer* observer;                   // may be null
+  std::span<const std::int32_t> zeros;  // [tokens]
+  std::span<const float> ones;          // [tokens]
 };
+
+// Calls observe(rows) with the rows in the program's own memory, after what the ops queued before.
+template <class Observe>
+void show(const Step& step, Rows rows, Observe&& observe) {
+  if (step.ops.memory().is_host()) {
+    step.ops.synchronize();
+    observe(rows);
+    return;
+  }
+  ensure(rows.stride == rows.cols, "model: rows that are shown must be contiguous");
+  std::vector<float> copy(static_cast<std::size_t>(rows.rows * rows.cols));
+  step.ops.memory().download(copy.data(), reinterpret_cast<const std::byte*>(rows.data),
+                             copy.size() * sizeof(float));
+  observe(Rows(copy.data(), rows.rows, rows.cols));
+}
 
 // x and out are [tokens, hidden] and do not overlap; x is already normed, out does not yet contain
 // the residual.

@@ -57,34 +57,61 @@ TensorView Loader::tensor(Role role, std::int64_t layer) const {
 DenseMatrix Loader::matrix(Role role, std::int64_t layer, DenseFormat format) {
   const TensorView view = tensor(role, layer);
   if (format == DenseFormat::Int8) return tiled(view);
-  return {Matrix::of(view), {}};
+  return place(view);
 }
 
 DenseMatrix Loader::matrix(DType dtype, HostBuffer weights, const Shape& shape,
                            DenseFormat format) {
   const TensorView view(weights.data(), dtype, shape);
   if (format == DenseFormat::Int8) return tiled(view);
-  count(weights.bytes());
-  return {Matrix::of(view), std::move(weights)};
+  DenseMatrix result = {Matrix::of(view), place(std::move(weights))};
+  result.matrix.data = result.owned.data();
+  return result;
 }
 
 DenseMatrix Loader::tiled(const TensorView& weights) {
   const std::int64_t rows = weights.shape()[0], columns = weights.shape()[1];
   const TileShape shape(kDenseTiles, rows, columns);
-  DenseMatrix result = {{}, HostBuffer(shape.tile_bytes() + shape.scale_bytes())};
-  std::byte* const tiles = result.owned.data();
+  HostBuffer contents(shape.tile_bytes() + shape.scale_bytes());
+  std::byte* const tiles = contents.data();
   auto* const scales = reinterpret_cast<bf16*>(tiles + shape.tile_bytes());
   const WeightRows source = {
       .dtype = weights.dtype(), .data = weights.data(), .rows = rows, .columns = columns};
   for_each_in_parallel(shape.strips(), 0, [&](std::int64_t strip) {
     quantize_strips(source, {shape, tiles, scales}, strip, strip + 1);
   });
-  count(result.owned.bytes());
-  result.matrix = Matrix::of(TileMatrix{shape, tiles, scales});
+  DenseMatrix result = {{}, place(std::move(contents))};
+  std::byte* const placed = result.owned.data();
+  result.matrix = Matrix::of(
+      TileMatrix{shape, placed, reinterpret_cast<const bf16*>(placed + shape.tile_bytes())});
   return result;
 }
 
-std::vector<float> Loader::vector(Role role, std::int64_t layer) const {
+DenseMatrix Loader::place(const TensorView& weights) {
+  DenseMatrix result = {Matrix::of(weights), {}};
+  if (memory_.is_host()) return result;
+  result.owned = counted(memory_.allocate(weights.bytes()));
+  memory_.upload(result.owned.data(), weights.data(), weights.bytes());
+  result.matrix.data = result.owned.data();
+  return result;
+}
+
+Buffer Loader::place(HostBuffer contents) {
+  return counted(memory_.hold(std::move(contents)));
+}
+
+Buffer Loader::counted(Buffer buffer) {
+  owned_bytes_ += buffer.bytes();
+  return buffer;
+}
+
+DenseVector Loader::place(std::span<const float> values) {
+  Buffer buffer = memory_.allocate(values.size_bytes());
+  memory_.upload(buffer.data(), values.data(), values.size_bytes());
+  return DenseVector(std::move(buffer));
+}
+
+std::vector<float> Loader::numbers(Role role, std::int64_t layer) const {
   const TensorView view = tensor(role, layer);
   std::vector<float> values(static_cast<std::size_t>(view.shape().count()));
   switch (view.dtype()) {
@@ -100,15 +127,19 @@ std::vector<float> Loader::vector(Role role, std::int64_t layer) const {
   return values;
 }
 
-std::vector<float> Loader::vector_if(Role role, std::int64_t layer) const {
-  return tensor_shape(spec(), role, layer) ? vector(role, layer) : std::vector<float>();
+DenseVector Loader::vector(Role role, std::int64_t layer) {
+  return place(numbers(role, layer));
 }
 
-std::vector<float> Loader::norm(Role role, std::int64_t layer) const {
-  std::vector<float> weight = vector(role, layer);
+DenseVector Loader::vector_if(Role role, std::int64_t layer) {
+  return tensor_shape(spec(), role, layer) ? vector(role, layer) : DenseVector();
+}
+
+DenseVector Loader::norm(Role role, std::int64_t layer) {
+  std::vector<float> weight = numbers(role, layer);
   if (spec().zero_centred_norms)
     for (float& value : weight) value += 1;
-  return weight;
+  return place(weight);
 }
 
 HostBuffer gather_rows(const TensorView& weights, std::span<const std::int64_t> order) {

@@ -3,12 +3,13 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "arch/architecture.h"
 #include "model/model.h"
 #include "ops/matrix.h"
-#include "tensor/host_buffer.h"
+#include "ops/memory.h"
 #include "weights/tensor_source.h"
 
 namespace krasis {
@@ -16,7 +17,23 @@ namespace krasis {
 // A matrix and, unless it is a view of the checkpoint, its memory.
 struct DenseMatrix {
   Matrix matrix;
-  HostBuffer owned;
+  Buffer owned;
+};
+
+// Numbers where the ops read them.
+class DenseVector {
+ public:
+  DenseVector() = default;
+  explicit DenseVector(Buffer values) : values_(std::move(values)) {}
+
+  bool empty() const { return values_.bytes() == 0; }
+  // NOLINTNEXTLINE(google-explicit-constructor): it is what ops are given.
+  operator std::span<const float>() const {
+    return {values_.as<float>(), values_.bytes() / sizeof(float)};
+  }
+
+ private:
+  Buffer values_;
 };
 
 // Throws Error(NotFound | Corrupt | Unsupported) naming the tensor if one that the spec asks for
@@ -25,11 +42,15 @@ void check_dense_tensors(const ModelDescription& description, TensorSource& sour
 
 class Loader {
  public:
-  Loader(const ModelDescription& description, TensorSource& source, const DenseFormats& formats)
-      : description_(description), source_(source), formats_(formats) {}
+  // `memory`: where the weights are put; the program's own memory takes views of the source instead
+  // of copies.
+  Loader(const ModelDescription& description, TensorSource& source, const DenseFormats& formats,
+         Memory& memory)
+      : description_(description), source_(source), formats_(formats), memory_(memory) {}
 
   const ModelSpec& spec() const { return description_.spec; }
   const DenseFormats& formats() const { return formats_; }
+  Memory& memory() const { return memory_; }
 
   // Throws Error(Internal) if the model has no such tensor.
   TensorView tensor(Role role, std::int64_t layer = 0) const;
@@ -37,20 +58,31 @@ class Loader {
   DenseMatrix matrix(Role role, std::int64_t layer, DenseFormat format);
   // Of weights [rows, columns] that this loader's caller has put together.
   DenseMatrix matrix(DType dtype, HostBuffer weights, const Shape& shape, DenseFormat format);
-  std::vector<float> vector(Role role, std::int64_t layer = 0) const;     // any rank, flattened
-  std::vector<float> vector_if(Role role, std::int64_t layer = 0) const;  // empty: no such tensor
-  std::vector<float> norm(Role role, std::int64_t layer = 0) const;       // plus 1 if zero-centred
+  DenseVector vector(Role role, std::int64_t layer = 0);     // any rank, flattened
+  DenseVector vector_if(Role role, std::int64_t layer = 0);  // empty: no such tensor
+  DenseVector norm(Role role, std::int64_t layer = 0);       // plus 1 if zero-centred
 
-  // Counts memory that a part holds for its weights.
+  // As vector(), in the program's own memory.
+  std::vector<float> numbers(Role role, std::int64_t layer = 0) const;
+
+  // What the ops shall read: the view itself where they can, a copy otherwise.
+  DenseMatrix place(const TensorView& weights);
+  // Contents that a part has put together; counted.
+  Buffer place(HostBuffer contents);
+  DenseVector place(std::span<const float> values);
+
+  // Counts memory that a part holds for weights beside what it placed.
   void count(std::size_t bytes) { owned_bytes_ += bytes; }
   std::size_t owned_bytes() const { return owned_bytes_; }
 
  private:
   DenseMatrix tiled(const TensorView& weights);
+  Buffer counted(Buffer buffer);
 
   const ModelDescription& description_;
   TensorSource& source_;
   DenseFormats formats_;
+  Memory& memory_;
   std::size_t owned_bytes_ = 0;
 };
 

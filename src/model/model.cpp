@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "model/layer.h"
@@ -9,11 +10,6 @@
 
 namespace krasis {
 namespace {
-
-struct Layer {
-  std::vector<float> mixer_norm, ffn_norm;  // [hidden]
-  std::unique_ptr<LayerPart> mixer, ffn;
-};
 
 std::unique_ptr<LayerPart> load_mixer(const Mixer& mixer, std::int64_t layer, Loader& loader,
                                       RotaryTables& rotary) {
@@ -38,10 +34,18 @@ std::unique_ptr<LayerPart> load_ffn(const Ffn& ffn, std::int64_t layer, Loader& 
 }  // namespace
 
 struct Model::Impl {
+  struct Layer {
+    DenseVector mixer_norm, ffn_norm;  // [hidden]
+    std::unique_ptr<LayerPart> mixer, ffn;
+  };
+
   Impl(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
        const DenseFormats& formats, Ops& backend);
 
-  MutableRows embed(const Step& step);                                       // [tokens, hidden]
+  void forward(const Batch& batch, const ModelState& state, MutableRows logits, Observer* observer);
+  std::span<const std::int32_t> place(std::span<const std::int32_t> values);
+  void reserve_constants(std::int64_t tokens);
+  MutableRows embed(std::span<const std::int32_t> ids);                      // [tokens, hidden]
   void run_layer(const Step& step, std::int64_t layer, MutableRows hidden);  // in place
   void head(const Step& step, Rows hidden, MutableRows logits);
 
@@ -50,20 +54,30 @@ struct Model::Impl {
   float eps;
   RotaryTables rotary;
   DenseMatrix embedding, unembedding;  // the second unused with a tied head stored as it is
-  std::vector<float> final_norm;       // [hidden]
+  DenseVector final_norm;              // [hidden]
   std::vector<Layer> layers;
   std::size_t dense_bytes = 0;
   Workspace workspace;
+
+  // For every token a 0 and a 1. Outgrown ones are kept: a repeated step may still read them.
+  struct Constants {
+    std::int64_t tokens = 0;
+    Buffer zeros, ones;
+  };
+  std::vector<Constants> constants;
 };
 
 Model::Impl::Impl(const ModelDescription& description, TensorSource& source,
                   const ExpertStore* experts, const DenseFormats& formats, Ops& backend)
-    : spec(description.spec), ops(backend), eps(static_cast<float>(spec.norm_eps)) {
+    : spec(description.spec),
+      ops(backend),
+      eps(static_cast<float>(spec.norm_eps)),
+      workspace(backend.memory()) {
   check_dense_tensors(description, source);
-  Loader loader(description, source, formats);
+  Loader loader(description, source, formats, backend.memory());
   embedding = loader.matrix(Role::Embedding, 0, DenseFormat::AsStored);
-  const Role head_role = spec.tied_head ? Role::Embedding : Role::Head;
-  unembedding = loader.matrix(head_role, 0, formats.lm_head);
+  if (!spec.tied_head || formats.lm_head == DenseFormat::Int8)
+    unembedding = loader.matrix(spec.tied_head ? Role::Embedding : Role::Head, 0, formats.lm_head);
   final_norm = loader.norm(Role::FinalNorm);
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const auto number = static_cast<std::int64_t>(i);
@@ -76,9 +90,29 @@ Model::Impl::Impl(const ModelDescription& description, TensorSource& source,
   dense_bytes = loader.owned_bytes();
 }
 
-MutableRows Model::Impl::embed(const Step& step) {
-  const MutableRows hidden = workspace.rows(step.batch.tokens(), spec.hidden);
-  ops.embedding({.ids = step.batch.ids, .table = embedding.matrix, .out = hidden});
+std::span<const std::int32_t> Model::Impl::place(std::span<const std::int32_t> values) {
+  if (ops.memory().is_host()) return values;
+  const auto placed = workspace.integers(static_cast<std::int64_t>(values.size()));
+  ops.memory().upload(reinterpret_cast<std::byte*>(placed.data()), values.data(),
+                      values.size_bytes());
+  return placed;
+}
+
+void Model::Impl::reserve_constants(std::int64_t tokens) {
+  if (!constants.empty() && tokens <= constants.back().tokens) return;
+  const std::int64_t before = constants.empty() ? 0 : constants.back().tokens;
+  const std::vector<float> ones(static_cast<std::size_t>(std::max(tokens, 2 * before)), 1);
+  Memory& memory = ops.memory();
+  Constants more = {.tokens = static_cast<std::int64_t>(ones.size()),
+                    .zeros = memory.allocate(ones.size() * sizeof(std::int32_t)),
+                    .ones = memory.allocate(ones.size() * sizeof(float))};
+  memory.upload(more.ones.data(), ones.data(), more.ones.bytes());
+  constants.push_back(std::move(more));
+}
+
+MutableRows Model::Impl::embed(std::span<const std::int32_t> ids) {
+  const MutableRows hidden = workspace.rows(static_cast<std::int64_t>(ids.size()), spec.hidden);
+  ops.embedding({.ids = ids, .table = embedding.matrix, .out = hidden});
   return hidden;
 }
 
@@ -93,9 +127,8 @@ void Model::Impl::run_layer(const Step& step, std::int64_t layer, MutableRows hi
   ops.rms_norm({.x = hidden, .weight = parts.ffn_norm, .eps = eps, .out = normed});
   parts.ffn->run(step, normed, change);
   ops.add({.x = hidden, .y = change, .out = hidden});
-  if (step.observer == nullptr) return;
-  ops.synchronize();
-  step.observer->hidden(layer, hidden);
+  if (step.observer != nullptr)
+    show(step, hidden, [&](Rows rows) { step.observer->hidden(layer, rows); });
 }
 
 void Model::Impl::head(const Step& step, Rows hidden, MutableRows logits) {
@@ -111,7 +144,52 @@ void Model::Impl::head(const Step& step, Rows hidden, MutableRows logits) {
     first = last;
   }
   ops.rms_norm({.x = rows, .weight = final_norm, .eps = eps, .out = rows});
-  ops.linear({.x = rows, .weight = unembedding.matrix, .bias = {}, .out = logits});
+  const Matrix& weight = unembedding.matrix.rows > 0 ? unembedding.matrix : embedding.matrix;
+  ops.linear({.x = rows, .weight = weight, .bias = {}, .out = logits});
+}
+
+// A step in which every sequence has one token and wants its logits: the same work every time.
+bool is_decode(const Batch& batch) {
+  return batch.segments.size() == batch.ids.size() && batch.logit_rows.size() == batch.ids.size();
+}
+
+void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRows logits,
+                          Observer* observer) {
+  const Workspace::Scope scope(workspace);
+  const std::int64_t tokens = batch.tokens();
+  const auto wanted = static_cast<std::int64_t>(batch.logit_rows.size());
+  reserve_constants(tokens);
+  const auto ids = place(batch.ids);
+  const auto positions = place(batch.positions);
+  const auto count = static_cast<std::size_t>(tokens);
+  const Step step = {.batch = batch,
+                     .state = state,
+                     .ops = ops,
+                     .workspace = workspace,
+                     .rotary = rotary,
+                     .observer = observer,
+                     .zeros = {constants.back().zeros.as<std::int32_t>(), count},
+                     .ones = {constants.back().ones.as<float>(), count}};
+  Memory& memory = ops.memory();
+  const MutableRows results = memory.is_host() ? logits : workspace.rows(wanted, spec.vocab);
+  const auto work = [&] {
+    rotary.compute(positions, ops, workspace);
+    const MutableRows hidden = embed(ids);
+    for (std::size_t layer = 0; layer < layers.size(); ++layer)
+      run_layer(step, static_cast<std::int64_t>(layer), hidden);
+    if (wanted > 0) head(step, hidden, results);
+  };
+  ops.begin_step(batch.segments, tokens);
+  if (is_decode(batch) && observer == nullptr) {
+    ops.run_step({.tokens = tokens, .state = state.identity()}, work);
+  } else {
+    work();
+  }
+  ops.synchronize();
+  if (memory.is_host()) return;
+  const auto row_bytes = static_cast<std::size_t>(spec.vocab) * sizeof(float);
+  for (std::int64_t row = 0; row < wanted; ++row)
+    memory.download(logits.row(row), reinterpret_cast<std::byte*>(results.row(row)), row_bytes);
 }
 
 Model::Model(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
@@ -128,6 +206,10 @@ std::size_t Model::dense_bytes() const {
   return impl_->dense_bytes;
 }
 
+Memory& Model::memory() const {
+  return impl_->ops.memory();
+}
+
 void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, Observer* observer) {
   check(batch, state.size());
   const auto wanted = static_cast<std::int64_t>(batch.logit_rows.size());
@@ -136,20 +218,8 @@ void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, O
                 fmt::format("model: logits [{}, {}] are not [{}, {}]", logits.rows, logits.cols,
                             wanted, impl_->spec.vocab));
   }
-  if (batch.tokens() == 0) return;
-  const Workspace::Scope scope(impl_->workspace);
-  impl_->rotary.compute(batch.positions, impl_->ops, impl_->workspace);
-  const Step step = {.batch = batch,
-                     .state = state,
-                     .ops = impl_->ops,
-                     .workspace = impl_->workspace,
-                     .rotary = impl_->rotary,
-                     .observer = observer};
-  const MutableRows hidden = impl_->embed(step);
-  for (std::size_t layer = 0; layer < impl_->layers.size(); ++layer)
-    impl_->run_layer(step, static_cast<std::int64_t>(layer), hidden);
-  if (wanted > 0) impl_->head(step, hidden, logits);
-  impl_->ops.synchronize();
+  check_ids("embedding", batch.ids, impl_->spec.vocab);
+  if (batch.tokens() > 0) impl_->forward(batch, state, logits, observer);
 }
 
 }  // namespace krasis

@@ -42,10 +42,12 @@ class Model {
   ~Model();
 
   const ModelSpec& spec() const;
-  std::size_t dense_bytes() const;  // held in RAM by the model itself
+  std::size_t dense_bytes() const;  // held by the model itself in memory()
+  Memory& memory() const;           // of its ops; states for it are made there
 
   // Runs all of the batch's tokens through all layers and writes the wanted rows' logits.
-  // logits: [batch.logit_rows.size(), spec().vocab]. The state then holds the tokens.
+  // logits: [batch.logit_rows.size(), spec().vocab], in the program's own memory. The state then
+  // holds the tokens.
   void forward(const Batch& batch, ModelState& state, MutableRows logits,
                Observer* observer = nullptr);
 

@@ -1,6 +1,5 @@
 #include "model/one_expert.h"
 
-#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/parallel.h"
@@ -35,23 +34,22 @@ OneExpert::OneExpert(const Weights& weights, std::int64_t layer, DenseFormat for
   matrices_.hidden = gate.shape()[1];
   matrices_.intermediate = gate.shape()[0];
   if (format == DenseFormat::Int8)
-    quantize(weights);
+    quantize(weights, loader);
   else
-    keep(weights);
-  loader.count(tiles_.bytes());
+    keep(weights, loader);
 }
 
-void OneExpert::keep(const Weights& weights) {
-  plain_ = {Matrix::of(weights.gate), Matrix::of(weights.up), Matrix::of(weights.down)};
-  matrices_.gate = &plain_[0];
-  matrices_.up = &plain_[1];
-  matrices_.down = &plain_[2];
+void OneExpert::keep(const Weights& weights, Loader& loader) {
+  plain_ = {loader.place(weights.gate), loader.place(weights.up), loader.place(weights.down)};
+  matrices_.gate = &plain_[0].matrix;
+  matrices_.up = &plain_[1].matrix;
+  matrices_.down = &plain_[2].matrix;
 }
 
-void OneExpert::quantize(const Weights& weights) {
+void OneExpert::quantize(const Weights& weights, Loader& loader) {
   const ExpertLayout layout(kTiles, matrices_.hidden, matrices_.intermediate);
-  tiles_ = HostBuffer(layout.expert_bytes);
-  std::byte* const base = tiles_.data();
+  HostBuffer contents(layout.expert_bytes);
+  std::byte* const base = contents.data();
   const auto scales = [&](std::size_t offset) { return reinterpret_cast<bf16*>(base + offset); };
   const TileTarget w13 = {layout.w13, base + layout.w13_tiles, scales(layout.w13_scales)};
   const TileTarget w2 = {layout.w2, base + layout.w2_tiles, scales(layout.w2_scales)};
@@ -61,7 +59,8 @@ void OneExpert::quantize(const Weights& weights) {
   for_each_in_parallel(layout.w2.strips(), 0, [&](std::int64_t strip) {
     quantize_strips(rows_of(weights.down), w2, strip, strip + 1);
   });
-  matrices_.tiled = {.base = base,
+  tiles_ = loader.place(std::move(contents));
+  matrices_.tiled = {.base = tiles_.data(),
                      .expert_bytes = layout.expert_bytes,
                      .w13 = layout.w13,
                      .w2 = layout.w2,
@@ -72,14 +71,12 @@ void OneExpert::quantize(const Weights& weights) {
 }
 
 void OneExpert::run(const Step& step, Rows x, MutableRows out) const {
-  const Workspace::Scope scope(step.workspace);
-  const std::span<std::int32_t> ids = step.workspace.integers(x.rows);
-  const MutableRows weights = step.workspace.rows(1, x.rows);
-  const std::span<float> ones(weights.data, ids.size());
-  std::ranges::fill(ids, 0);
-  std::ranges::fill(ones, 1.0F);
-  step.ops.experts(
-      {.x = x, .ids = ids, .weights = ones, .top_k = 1, .matrices = matrices_, .out = out});
+  step.ops.experts({.x = x,
+                    .ids = step.zeros,
+                    .weights = step.ones,
+                    .top_k = 1,
+                    .matrices = matrices_,
+                    .out = out});
 }
 
 }  // namespace krasis

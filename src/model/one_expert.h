@@ -13,7 +13,8 @@ class OneExpert {
     TensorView gate, up;  // [intermediate, hidden]
     TensorView down;      // [hidden, intermediate]
   };
-  // The weights are read again by run() unless the format is Int8. `layer` is for messages.
+  // Unless the format is Int8, run() reads the weights themselves where the ops can. `layer` is for
+  // messages.
   OneExpert(const Weights& weights, std::int64_t layer, DenseFormat format, Loader& loader);
   OneExpert(const OneExpert&) = delete;  // matrices_ points into plain_
   OneExpert& operator=(const OneExpert&) = delete;
@@ -21,12 +22,12 @@ class OneExpert {
   void run(const Step& step, Rows x, MutableRows out) const;
 
  private:
-  void keep(const Weights& weights);
-  void quantize(const Weights& weights);
+  void keep(const Weights& weights, Loader& loader);
+  void quantize(const Weights& weights, Loader& loader);
 
-  std::array<Matrix, 3> plain_;  // gate, up, down; or unused
-  HostBuffer tiles_;             // or empty
-  ExpertMatrices matrices_;      // points into the two
+  std::array<DenseMatrix, 3> plain_;  // gate, up, down; or unused
+  Buffer tiles_;                      // or empty
+  ExpertMatrices matrices_;           // points into the two
 };
 
 }  // namespace krasis

@@ -5,6 +5,7 @@
 
 #include "arch/model_spec.h"
 #include "model/workspace.h"
+#include "ops/memory.h"
 #include "ops/ops.h"
 
 namespace krasis {
@@ -15,16 +16,19 @@ struct RotaryRows {
 
 class RotaryTables {
  public:
-  // The number of the table for this rotary; `interleaved` does not matter to it.
-  std::size_t add(const RotarySpec& rotary);
+  // The number of the table for this rotary; `interleaved` does not matter to it. `memory`: the
+  // ops'.
+  std::size_t add(const RotarySpec& rotary, Memory& memory);
 
-  // Fills all tables for the positions [tokens]. They live as long as the workspace's scope.
+  // Fills all tables for the positions [tokens], which are in the ops' memory. They live as long as
+  // the workspace's scope.
   void compute(std::span<const std::int32_t> positions, Ops& ops, Workspace& workspace);
 
   const RotaryRows& operator[](std::size_t table) const { return rows_[table]; }
 
  private:
   std::vector<RotarySpec> specs_;
+  std::vector<Buffer> frequencies_;  // of specs_, in the ops' memory
   std::vector<RotaryRows> rows_;
 };
 

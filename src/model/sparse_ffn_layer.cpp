@@ -25,12 +25,15 @@ class SparseFfnLayer final : public LayerPart {
   void run(const Step& step, Rows x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const Routing& routing = spec_.routing;
+    MutableRows shared;
+    if (shared_) {
+      shared = step.workspace.rows(x.rows, x.cols);
+      step.ops.beside([&] { run_shared(step, x, shared); });
+    }
     const MutableRows logits = step.workspace.rows(x.rows, routing.experts);
     step.ops.linear({.x = x, .weight = router_.matrix, .bias = {}, .out = logits});
-    if (step.observer != nullptr) {
-      step.ops.synchronize();
-      step.observer->router_logits(layer_, logits);
-    }
+    if (step.observer != nullptr)
+      show(step, logits, [&](Rows rows) { step.observer->router_logits(layer_, rows); });
     const std::span<std::int32_t> ids = step.workspace.integers(x.rows * routing.top_k);
     const std::span<float> weights(step.workspace.rows(x.rows, routing.top_k).data, ids.size());
     step.ops.route({.logits = logits,
@@ -44,26 +47,24 @@ class SparseFfnLayer final : public LayerPart {
                       .top_k = routing.top_k,
                       .matrices = experts_,
                       .out = out});
-    if (shared_) add_shared(step, x, out);
+    step.ops.join();
+    if (shared_) step.ops.add({.x = out, .y = shared, .out = out});
   }
 
  private:
-  void add_shared(const Step& step, Rows x, MutableRows out) const {
-    const MutableRows shared = step.workspace.rows(x.rows, x.cols);
-    shared_->run(step, x, shared);
-    if (spec_.shared_gate) {
-      const MutableRows gate = step.workspace.rows(x.rows, 1);
-      step.ops.linear({.x = x, .weight = shared_gate_.matrix, .bias = {}, .out = gate});
-      step.ops.sigmoid_multiply({.x = shared, .gate = gate, .out = shared});
-    }
-    step.ops.add({.x = out, .y = shared, .out = out});
+  void run_shared(const Step& step, Rows x, MutableRows out) const {
+    shared_->run(step, x, out);
+    if (!spec_.shared_gate) return;
+    const MutableRows gate = step.workspace.rows(x.rows, 1);
+    step.ops.linear({.x = x, .weight = shared_gate_.matrix, .bias = {}, .out = gate});
+    step.ops.sigmoid_multiply({.x = out, .gate = gate, .out = out});
   }
 
   SparseFfn spec_;
   std::int64_t layer_;
   ExpertMatrices experts_;
   DenseMatrix router_;               // [experts, hidden]
-  std::vector<float> router_bias_;   // [experts], or empty
+  DenseVector router_bias_;          // [experts], or empty
   std::optional<OneExpert> shared_;  // all shared experts as one
   DenseMatrix shared_gate_;          // [1, hidden], or unused
 };

@@ -1,5 +1,6 @@
 #include "model/state.h"
 
+#include <atomic>
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -62,6 +63,11 @@ void check(const StateSize& size) {
   }
 }
 
+std::uint64_t next_identity() {
+  static std::atomic<std::uint64_t> last = 0;
+  return ++last;
+}
+
 // Takes `count` pieces of `bytes` behind `end`; returns where they start.
 std::size_t take(std::size_t& end, std::int64_t count, std::size_t bytes) {
   const std::size_t start = end;
@@ -96,7 +102,8 @@ std::size_t slot_bytes(const ModelSpec& spec) {
   return bytes;
 }
 
-ModelState::ModelState(const ModelSpec& spec, const StateSize& size) : size_(size) {
+ModelState::ModelState(const ModelSpec& spec, const StateSize& size, Memory& memory)
+    : size_(size), identity_(next_identity()) {
   check(size);
   std::size_t end = 0;
   const std::size_t element = size_of(size.kv_type);
@@ -115,7 +122,7 @@ ModelState::ModelState(const ModelSpec& spec, const StateSize& size) : size_(siz
           take(end, size.slots, static_cast<std::size_t>(extent.delta) * sizeof(float));
     }
   }
-  buffer_ = HostBuffer(end);
+  buffer_ = memory.allocate(end);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Extent extent = extent_of(spec.layers[i]);
     if (extent.kv_heads == 0) continue;

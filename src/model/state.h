@@ -7,7 +7,7 @@
 
 #include "arch/model_spec.h"
 #include "ops/attention.h"
-#include "tensor/host_buffer.h"
+#include "ops/memory.h"
 
 namespace krasis {
 
@@ -24,9 +24,12 @@ std::size_t slot_bytes(const ModelSpec& spec);
 
 class ModelState {
  public:
-  ModelState(const ModelSpec& spec, const StateSize& size);
+  // `memory`: that of the ops which run on it.
+  ModelState(const ModelSpec& spec, const StateSize& size, Memory& memory);
 
   const StateSize& size() const { return size_; }
+  // Of no other state that this program has made.
+  std::uint64_t identity() const { return identity_; }
 
   PagedKv kv(std::int64_t layer) const;  // of an attention layer
 
@@ -44,7 +47,8 @@ class ModelState {
     PagedKv kv;
   };
   StateSize size_;
-  HostBuffer buffer_;
+  std::uint64_t identity_;
+  Buffer buffer_;
   std::vector<Layer> layers_;
 };
 

@@ -78,7 +78,8 @@ Trace trace_prompt(Model& model, std::span<const std::int32_t> ids, DType kv_typ
   const auto tokens = static_cast<std::int64_t>(ids.size());
   const std::int64_t pages = (tokens + kPageTokens - 1) / kPageTokens;
   ModelState state(spec,
-                   {.pages = pages, .page_tokens = kPageTokens, .slots = 1, .kv_type = kv_type});
+                   {.pages = pages, .page_tokens = kPageTokens, .slots = 1, .kv_type = kv_type},
+                   model.memory());
   std::vector<std::int32_t> page_table(static_cast<std::size_t>(pages));
   std::iota(page_table.begin(), page_table.end(), 0);
 

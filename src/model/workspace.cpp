@@ -5,7 +5,7 @@
 namespace krasis {
 namespace {
 
-constexpr std::size_t kRowAlignment = 64;                        // a cache line
+constexpr std::size_t kRowAlignment = 256;                       // a device's widest transaction
 constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;  // a decode step of a large model
 
 }  // namespace
@@ -30,8 +30,8 @@ std::byte* Workspace::take(std::size_t bytes) {
   }
   if (block_ == blocks_.size()) {
     std::size_t whole = kSmallestBlock;
-    for (const HostBuffer& block : blocks_) whole += block.bytes();
-    blocks_.emplace_back(std::max(whole, bytes));
+    for (const Buffer& block : blocks_) whole += block.bytes();
+    blocks_.push_back(memory_.allocate(std::max(whole, bytes)));
   }
   std::byte* const start = blocks_[block_].data() + used_bytes_;
   used_bytes_ += bytes;

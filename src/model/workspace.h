@@ -6,14 +6,16 @@
 #include <span>
 #include <vector>
 
-#include "tensor/host_buffer.h"
+#include "ops/memory.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
 
 class Workspace {
  public:
-  // Contiguous, aligned to 64 bytes, not cleared; valid until the innermost Scope ends.
+  explicit Workspace(Memory& memory) : memory_(memory) {}
+
+  // Contiguous, aligned to 256 bytes, not cleared; valid until the innermost Scope ends.
   MutableRows rows(std::int64_t count, std::int64_t cols);
   std::span<std::int32_t> integers(std::int64_t count);
 
@@ -33,7 +35,8 @@ class Workspace {
  private:
   std::byte* take(std::size_t bytes);
 
-  std::vector<HostBuffer> blocks_;
+  Memory& memory_;
+  std::vector<Buffer> blocks_;
   std::size_t block_ = 0;       // the one being filled
   std::size_t used_bytes_ = 0;  // of it
 };

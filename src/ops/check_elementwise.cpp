@@ -28,7 +28,7 @@ void require_eps(const char* operation, float eps) {
 
 }  // namespace
 
-void check(const Embedding& op) {
+void check_shapes(const Embedding& op) {
   constexpr const char* kName = "embedding";
   ops_check::rows(kName, "out", op.out);
   ops_check::matrix(kName, "table", op.table);
@@ -39,11 +39,19 @@ void check(const Embedding& op) {
     return "ids [" + std::to_string(tokens) + "], table " + shape_of(op.table) + ", out " +
            shape_of(op.out) + " do not fit together";
   });
-  for (const std::int32_t id : op.ids) {
-    require(id >= 0 && id < op.table.rows, kName, [&] {
-      return "id " + std::to_string(id) + " is not in [0, " + std::to_string(op.table.rows) + ")";
+}
+
+void check_ids(const char* operation, std::span<const std::int32_t> ids, std::int64_t count) {
+  for (const std::int32_t id : ids) {
+    require(id >= 0 && id < count, operation, [&] {
+      return "id " + std::to_string(id) + " is not in [0, " + std::to_string(count) + ")";
     });
   }
+}
+
+void check(const Embedding& op) {
+  check_shapes(op);
+  check_ids("embedding", op.ids, op.table.rows);
 }
 
 void check(const RmsNorm& op) {
@@ -116,7 +124,7 @@ void check(const SigmoidMultiply& op) {
   distinct(kName, "out", op.out, "gate", op.gate, InPlace::No);
 }
 
-void check(const RotaryTable& op) {
+void check_shapes(const RotaryTable& op) {
   constexpr const char* kName = "rotary_table";
   ops_check::rows(kName, "cosine", op.cosine);
   ops_check::rows(kName, "sine", op.sine);
@@ -129,13 +137,21 @@ void check(const RotaryTable& op) {
                    shape_of(op.sine) + " do not fit together";
           });
   require(std::isfinite(op.scale), kName, [] { return "scale is not finite"; });
-  for (const std::int32_t position : op.positions) {
-    require(position >= 0, kName,
-            [&] { return "position " + std::to_string(position) + " is negative"; });
-  }
   distinct(kName, "cosine", op.cosine, "sine", op.sine, InPlace::No);
   distinct(kName, "cosine", op.cosine, "frequencies", row_of(op.frequencies), InPlace::No);
   distinct(kName, "sine", op.sine, "frequencies", row_of(op.frequencies), InPlace::No);
+}
+
+void check_positions(std::span<const std::int32_t> positions) {
+  for (const std::int32_t position : positions) {
+    require(position >= 0, "rotary_table",
+            [&] { return "position " + std::to_string(position) + " is negative"; });
+  }
+}
+
+void check(const RotaryTable& op) {
+  check_shapes(op);
+  check_positions(op.positions);
 }
 
 void check(const Rotary& op) {

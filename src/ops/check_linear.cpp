@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ops/check.h"
+#include "ops/elementwise.h"
 #include "ops/experts.h"
 #include "ops/linear.h"
 
@@ -160,7 +161,7 @@ void check(const Route& op) {
   distinct(kName, "weights", weights, "bias", row_of(op.bias), InPlace::No);
 }
 
-void check(const Experts& op) {
+void check_shapes(const Experts& op) {
   constexpr const char* kName = "experts";
   ops_check::rows(kName, "x", op.x);
   ops_check::rows(kName, "out", op.out);
@@ -178,14 +179,13 @@ void check(const Experts& op) {
            std::to_string(op.matrices.hidden) + ", out " + shape_of(op.out) +
            " do not fit together";
   });
-  for (const std::int32_t id : op.ids) {
-    require(id >= 0 && id < op.matrices.experts, kName, [&] {
-      return "id " + std::to_string(id) + " is not in [0, " + std::to_string(op.matrices.experts) +
-             ")";
-    });
-  }
   distinct(kName, "out", op.out, "x", op.x, InPlace::No);
   distinct(kName, "out", op.out, "weights", row_of(op.weights), InPlace::No);
+}
+
+void check(const Experts& op) {
+  check_shapes(op);
+  check_ids("experts", op.ids, op.matrices.experts);
 }
 
 }  // namespace krasis

@@ -55,10 +55,14 @@ struct SigmoidMultiply {
 };
 
 void check(const Embedding& op);
+void check_shapes(const Embedding& op);  // all but what ids holds
 void check(const RmsNorm& op);
 void check(const GatedRmsNorm& op);
 void check(const Add& op);
 void check(const Copy& op);
 void check(const SigmoidMultiply& op);
+
+// Throws Error(InvalidArgument) "operation: id 7 is not in [0, 5)" unless all are in [0, count).
+void check_ids(const char* operation, std::span<const std::int32_t> ids, std::int64_t count);
 
 }  // namespace krasis

@@ -49,5 +49,6 @@ struct Experts {
 
 void check(const Route& op);
 void check(const Experts& op);
+void check_shapes(const Experts& op);  // all but what ids holds
 
 }  // namespace krasis

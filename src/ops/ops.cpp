@@ -2,8 +2,18 @@
 
 namespace krasis {
 
+void Ops::begin_step(std::span<const Segment> /*segments*/, std::int64_t /*tokens*/) {}
+
+void Ops::run_step(const StepKey& /*key*/, const std::function<void()>& work) {
+  work();
+}
+
+void Ops::beside(const std::function<void()>& work) {
+  work();
+}
+
 void Ops::embedding(const Embedding& op) {
-  check(op);
+  memory().is_host() ? check(op) : check_shapes(op);
   if (!op.ids.empty()) do_embedding(op);
 }
 
@@ -43,7 +53,7 @@ void Ops::head_linear(const HeadLinear& op) {
 }
 
 void Ops::rotary_table(const RotaryTable& op) {
-  check(op);
+  memory().is_host() ? check(op) : check_shapes(op);
   if (!op.positions.empty()) do_rotary_table(op);
 }
 
@@ -83,7 +93,7 @@ void Ops::route(const Route& op) {
 }
 
 void Ops::experts(const Experts& op) {
-  check(op);
+  memory().is_host() ? check(op) : check_shapes(op);
   if (op.x.rows > 0) do_experts(op);
 }
 

@@ -4,8 +4,14 @@
 //
 // Calls are queued in order and may return before the work is done; synchronize() waits for it.
 // Not thread-safe: one Ops belongs to one thread at a time. Zero rows are accepted and do nothing.
+//
+// Every pointer in an argument is into memory(), but for the segments and their pages, which are
+// the program's own. Where memory() is not the program's own, ids and positions are not read here:
+// who uploads them has checked them (check_ids, check_positions).
 #pragma once
 
+#include <compare>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -14,9 +20,18 @@
 #include "ops/elementwise.h"
 #include "ops/experts.h"
 #include "ops/linear.h"
+#include "ops/memory.h"
 #include "ops/rotary.h"
 
 namespace krasis {
+
+// What tells steps apart that do not do the same; see Ops::run_step().
+struct StepKey {
+  std::int64_t tokens = 0;
+  std::uint64_t state = 0;
+
+  friend auto operator<=>(const StepKey&, const StepKey&) = default;
+};
 
 class Ops {
  public:
@@ -27,6 +42,24 @@ class Ops {
 
   virtual std::string_view name() const = 0;  // "reference", "cpu (avx2, 16 threads)"
   virtual void synchronize() {}
+
+  // Outlives nothing: whatever was allocated is released before the Ops goes.
+  virtual Memory& memory() { return host_memory(); }
+
+  // Must come before the first op that is given `segments`, and again when they have changed; they
+  // stay as they are until then. `tokens`: rows of the step.
+  virtual void begin_step(std::span<const Segment> segments, std::int64_t tokens);
+
+  // Runs `work`, which calls ops, or repeats what it did when it was last run with this key, if
+  // that is faster: who calls it promises that the same key means the same calls with the same
+  // arguments, but for what memory and the segments hold. Between begin_step() and synchronize().
+  virtual void run_step(const StepKey& key, const std::function<void()>& work);
+
+  // Runs `work`, which calls ops, beside what is called until join(): it reads nothing and
+  // overwrites nothing that those ops write, and the other way round. What was called before is
+  // done before.
+  virtual void beside(const std::function<void()>& work);
+  virtual void join() {}
 
   void embedding(const Embedding& op);
   void rms_norm(const RmsNorm& op);

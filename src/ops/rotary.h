@@ -29,6 +29,10 @@ struct Rotary {
 };
 
 void check(const RotaryTable& op);
+void check_shapes(const RotaryTable& op);  // all but what positions holds
 void check(const Rotary& op);
+
+// Throws Error(InvalidArgument) if one is negative.
+void check_positions(std::span<const std::int32_t> positions);
 
 }  // namespace krasis

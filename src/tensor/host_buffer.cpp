@@ -35,6 +35,18 @@ HostBuffer& HostBuffer::operator=(HostBuffer&& other) noexcept {
   return *this;
 }
 
+std::byte* HostBuffer::release() noexcept {
+  bytes_ = 0;
+  return std::exchange(data_, nullptr);
+}
+
+HostBuffer HostBuffer::adopt(std::byte* data, std::size_t bytes) noexcept {
+  HostBuffer buffer;
+  buffer.data_ = data;
+  buffer.bytes_ = bytes;
+  return buffer;
+}
+
 HostBuffer::~HostBuffer() {
   if (data_ != nullptr) ::munmap(data_, bytes_);
 }

@@ -14,6 +14,10 @@ class HostBuffer {
   HostBuffer& operator=(HostBuffer&& other) noexcept;
   ~HostBuffer();
 
+  // The caller owns the memory afterwards; adopt() takes it back.
+  std::byte* release() noexcept;
+  static HostBuffer adopt(std::byte* data, std::size_t bytes) noexcept;
+
   std::byte* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
 

@@ -20,7 +20,7 @@ class ExpertStore {
   virtual ExpertMatrices layer(std::int64_t layer) const = 0;
 
   virtual std::size_t bytes()
-      const = 0;  // held in RAM for the experts; 0 if mapped from the checkpoint
+      const = 0;  // held for the experts; 0 if mapped from the checkpoint
 };
 
 }  // namespace krasis

@@ -1,6 +1,4 @@
-#include <numeric>
-
-#include "conformance/support.h"
+#include "conformance/paged_cache.h"
 
 namespace krasis {
 namespace {
@@ -10,86 +8,16 @@ using test::for_each_backend;
 using test::kUlp;
 using test::normal_values;
 using test::relative_error;
+using test::rounded;
+using test::Sequence;
 using test::StridedRows;
+using Shape = test::AttentionShape;
+using Cache = test::PagedCache;
 
-struct Shape {
-  std::int64_t heads, kv_heads, key_dim, value_dim, page_tokens;
-  bool latent;
-};
 constexpr Shape kShapes[] = {
     {1, 1, 4, 4, 16, false},      {6, 2, 33, 17, 7, false},   {16, 2, 64, 64, 64, false},
     {4, 4, 8, 40, 1, false},      {5, 1, 576, 512, 64, true}, {40, 1, 20, 11, 32, true},
     {8, 8, 128, 128, 256, false},
-};
-
-struct Sequence {
-  std::int64_t rows, past;
-};
-
-// A cache filled with random numbers, with the sequences' pages strewn over it.
-class Cache {
- public:
-  Cache(const Shape& shape, DType dtype, const std::vector<Sequence>& sequences) {
-    std::int64_t pages = 3;  // that nobody uses
-    std::int64_t first_row = 1;
-    for (const Sequence& sequence : sequences) {
-      const std::int64_t length = sequence.past + sequence.rows;
-      page_tables_.emplace_back(
-          static_cast<std::size_t>((length + shape.page_tokens - 1) / shape.page_tokens));
-      pages += static_cast<std::int64_t>(page_tables_.back().size());
-    }
-    std::vector<std::int32_t> numbers(static_cast<std::size_t>(pages));
-    std::iota(numbers.begin(), numbers.end(), 0);
-    std::shuffle(numbers.begin(), numbers.end(), std::mt19937(5));
-    for (std::size_t s = 0; s < sequences.size(); ++s) {
-      for (std::int32_t& page : page_tables_[s]) {
-        page = numbers.back();
-        numbers.pop_back();
-      }
-      segments.push_back({.first_row = first_row,
-                          .rows = sequences[s].rows,
-                          .past = sequences[s].past,
-                          .slot = 0,
-                          .pages = page_tables_[s]});
-      first_row += sequences[s].rows + 1;  // a row in between belongs to nobody
-    }
-    tokens = first_row;
-    const std::int64_t rows = pages * shape.kv_heads * shape.page_tokens;
-    fill(keys_, rows * shape.key_dim, dtype, 1);
-    if (!shape.latent) fill(values_, rows * shape.value_dim, dtype, 2);
-    kv = {.keys = keys_.data(),
-          .values = shape.latent ? nullptr : values_.data(),
-          .dtype = dtype,
-          .pages = pages,
-          .page_tokens = shape.page_tokens,
-          .kv_heads = shape.kv_heads,
-          .key_dim = shape.key_dim,
-          .value_dim = shape.value_dim};
-  }
-  Cache(const Cache&) = delete;
-  Cache& operator=(const Cache&) = delete;
-
-  std::vector<std::byte> bytes() const {
-    std::vector<std::byte> all = keys_;
-    all.insert(all.end(), values_.begin(), values_.end());
-    return all;
-  }
-
-  PagedKv kv;
-  std::vector<Segment> segments;
-  std::int64_t tokens = 0;  // rows of the step
-
- private:
-  static void fill(std::vector<std::byte>& bytes, std::int64_t count, DType dtype, unsigned seed) {
-    for (const float value : normal_values(count, seed)) {
-      const bf16 narrow = to_bf16(value);
-      const auto* first = dtype == DType::F32 ? reinterpret_cast<const std::byte*>(&value)
-                                              : reinterpret_cast<const std::byte*>(&narrow);
-      bytes.insert(bytes.end(), first, first + size_of(dtype));
-    }
-  }
-  std::vector<std::byte> keys_, values_;
-  std::vector<std::vector<std::int32_t>> page_tables_;
 };
 
 void compare(const Shape& shape, DType dtype, const std::vector<Sequence>& sequences) {
@@ -116,8 +44,8 @@ void compare(const Shape& shape, DType dtype, const std::vector<Sequence>& seque
                        std::vector<float>(static_cast<std::size_t>(rows * shape.value_dim), 77));
     op.out = actual.view();
     ops.attention(op);
-    expect_near(actual.values(), expected.values(), magnitude, tolerance);
-    EXPECT_LT(relative_error(actual.values(), expected.values()), 2e-6);
+    expect_near(actual.values(), expected.values(), magnitude, rounded(tolerance));
+    EXPECT_LT(relative_error(actual.values(), expected.values()), rounded(2e-6));
     EXPECT_TRUE(actual.gaps_untouched());
   });
 }

@@ -9,6 +9,7 @@ using test::for_each_backend;
 using test::kUlp;
 using test::normal_values;
 using test::relative_error;
+using test::rounded;
 using test::StridedRows;
 
 // Four sequences; one starts anew in a slot that is not empty, one has no tokens.
@@ -18,18 +19,18 @@ std::vector<Segment> segments() {
           {.first_row = 2, .rows = 45, .past = 0, .slot = 0, .pages = {}},
           {.first_row = 47, .rows = 2, .past = 1, .slot = 2, .pages = {}}};
 }
-constexpr std::int64_t kTokens = 50;  // rows 1 and 49 belong to nobody
+constexpr std::int64_t kDeltaTokens = 50;  // rows 1 and 49 belong to nobody
 constexpr std::int64_t kSlots = 5;
 
 TEST(Conformance, CausalConv) {
   for (const std::int64_t channels : {1, 7, 64, 260, 600}) {
     for (const std::int64_t width : {1, 2, 4, 5}) {
       const auto all = segments();
-      const auto values = normal_values(kTokens * channels, 1);
+      const auto values = normal_values(kDeltaTokens * channels, 1);
       const auto weight = normal_values(channels * width, 2);
       const auto before = normal_values(kSlots * (width - 1) * channels + 1, 3);
       auto expected_state = before;
-      StridedRows x(kTokens, channels, values), expected(kTokens, channels);
+      StridedRows x(kDeltaTokens, channels, values), expected(kDeltaTokens, channels);
       CausalConv op{.x = x.view(),
                     .weight = weight,
                     .width = width,
@@ -42,7 +43,7 @@ TEST(Conformance, CausalConv) {
       const std::vector<float> magnitude(values.size(), 5 * 25);
       for_each_backend([&](Ops& ops) {
         auto state = before;
-        StridedRows actual(kTokens, channels);
+        StridedRows actual(kDeltaTokens, channels);
         op.state = state.data();
         op.out = actual.view();
         ops.causal_conv(op);
@@ -88,7 +89,7 @@ struct Heads {
 
 class DeltaCase {
  public:
-  explicit DeltaCase(const Heads& heads, std::int64_t tokens = kTokens)
+  explicit DeltaCase(const Heads& heads, std::int64_t tokens = kDeltaTokens)
       : heads_(heads),
         before(normal_values(kSlots * heads.value_heads * heads.key_dim * heads.value_dim, 8)),
         q_(tokens, heads.key_heads * heads.key_dim,
@@ -143,19 +144,19 @@ TEST(Conformance, DeltaNet) {
     const auto all = segments();
     DeltaCase given(heads);
     auto expected_state = given.before;
-    StridedRows expected(kTokens, heads.value_heads * heads.value_dim);
+    StridedRows expected(kDeltaTokens, heads.value_heads * heads.value_dim);
     make_reference_ops()->delta_net(given.op(all, expected_state, expected));
     const double tolerance = (static_cast<double>(heads.key_dim) / 2 + 16) * kUlp;
     const std::vector<float> magnitude(expected.values().size(), 6);
     const std::vector<float> state_magnitude(expected_state.size(), 6);
     for_each_backend([&](Ops& ops) {
       auto state = given.before;
-      StridedRows actual(kTokens, heads.value_heads * heads.value_dim);
+      StridedRows actual(kDeltaTokens, heads.value_heads * heads.value_dim);
       ops.delta_net(given.op(all, state, actual));
-      expect_near(actual.values(), expected.values(), magnitude, tolerance);
-      expect_near(state, expected_state, state_magnitude, tolerance);
-      EXPECT_LT(relative_error(actual.values(), expected.values()), 2e-6);
-      EXPECT_LT(relative_error(state, expected_state), 2e-6);
+      expect_near(actual.values(), expected.values(), magnitude, rounded(tolerance));
+      expect_near(state, expected_state, state_magnitude, rounded(tolerance));
+      EXPECT_LT(relative_error(actual.values(), expected.values()), rounded(2e-6));
+      EXPECT_LT(relative_error(state, expected_state), rounded(2e-6));
       EXPECT_TRUE(actual.gaps_untouched());
     });
   }

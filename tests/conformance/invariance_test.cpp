@@ -1,7 +1,12 @@
 // A token's result is the same number to the last bit whatever else is computed in the call, and
 // with any number of threads.
 
+#include "base/thread_pool.h"
 #include "conformance/support.h"
+#include "cpu/cpu_ops.h"
+#include "cpu/features.h"
+#include "cpu/tile_table.h"
+#include "cpu/vector_kernels.h"
 
 namespace krasis {
 namespace {

@@ -1,9 +1,12 @@
-// Every backend this machine can run, against the oracle.
+// Operations against the oracle. The same cases run with the CPU's operations (cpu_backends.cpp)
+// and with a device's (tests/gpu).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <gtest/gtest.h>
 #include <limits>
 #include <memory>
@@ -11,11 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "base/thread_pool.h"
-#include "cpu/cpu_ops.h"
-#include "cpu/features.h"
-#include "cpu/tile_table.h"
-#include "cpu/vector_kernels.h"
 #include "ops/ops.h"
 
 namespace krasis::test {
@@ -35,14 +33,20 @@ inline std::vector<float> absolute(std::vector<float> values) {
   return values;
 }
 
+// How far apart rows are beyond their length; even ones meet paths for aligned rows.
+inline std::int64_t row_gap() {
+  const char* gap = std::getenv("KRASIS_TEST_ROW_GAP");
+  return gap == nullptr ? 3 : std::atoi(gap);
+}
+
 // Rows further apart than they are long. What lies between them must stay as it is.
 class StridedRows {
  public:
-  StridedRows(std::int64_t rows, std::int64_t cols, std::int64_t gap = 3)
+  StridedRows(std::int64_t rows, std::int64_t cols, std::int64_t gap = row_gap())
       : values_(static_cast<std::size_t>(rows * (cols + gap) + 1), kGap),
         view_(values_.data(), rows, cols, cols + gap) {}
   StridedRows(std::int64_t rows, std::int64_t cols, const std::vector<float>& values,
-              std::int64_t gap = 3)
+              std::int64_t gap = row_gap())
       : StridedRows(rows, cols, gap) {
     for (std::int64_t r = 0; r < rows; ++r)
       std::copy_n(values.data() + r * cols, cols, view_.row(r));
@@ -71,21 +75,15 @@ class StridedRows {
   MutableRows view_;
 };
 
-// Calls test(ops) with the CPU's operations for every row of the table of vector kernels that this
-// processor can run, with one thread and with three.
-template <class Test>
-void for_each_backend(Test&& test) {
-  for (const cpu::VectorRow& row : cpu::vector_table()) {
-    if (!row.runs_on(cpu::features())) continue;
-    for (const int threads : {1, 3}) {
-      ThreadPool pool({.threads = threads, .pin = false});
-      const auto ops = cpu::make_cpu_ops(pool, *row.kernels, cpu::best_tile_kernels());
-      SCOPED_TRACE(ops->name());
-      test(*ops);
-      if (testing::Test::HasFatalFailure()) return;
-    }
-  }
-}
+// Calls test(ops) with each of the operations under test.
+void for_each_backend(const std::function<void(Ops&)>& test);
+
+// What a limit for sums of F32 products becomes if the operations under test round the operands of
+// products to 16 bits first.
+double rounded(double limit);
+// What a limit for products with tiles becomes if they do not quantize activations as the oracle
+// does.
+double unquantized(double limit);
 
 // |actual - expected| <= tolerance * magnitude for every number; magnitude is what the rounding
 // errors of its terms are relative to.

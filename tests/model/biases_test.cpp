@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 #include "model/trace.h"
 #include "support/temporary_folder.h"
 

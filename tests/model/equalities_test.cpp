@@ -1,7 +1,7 @@
 // What must not depend on how tokens are divided into steps.
 #include <gtest/gtest.h>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 
 namespace krasis {
 namespace {

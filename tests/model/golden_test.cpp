@@ -1,13 +1,13 @@
 // The whole forward pass of every architecture against what transformers computed in float32.
 #include <gtest/gtest.h>
-#include <set>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 #include "model/trace.h"
 
 namespace krasis {
 namespace {
 
+using test::chosen_experts;
 using test::Golden;
 using test::LoadedModel;
 using test::relative_error;
@@ -24,29 +24,6 @@ class GoldenModel : public testing::TestWithParam<test::Case> {
     loaded_ =
         std::make_unique<LoadedModel>(test::reference_model_dir(GetParam().model), backend_->ops());
     golden_ = std::make_unique<Golden>(GetParam().model);
-  }
-
-  std::vector<std::set<std::int32_t>> choices(const SparseFfn& ffn, std::int64_t layer,
-                                              const std::vector<float>& logits) {
-    const auto top_k = static_cast<std::size_t>(ffn.routing.top_k);
-    const auto tokens = logits.size() / static_cast<std::size_t>(ffn.routing.experts);
-    std::vector<std::int32_t> ids(tokens * top_k);
-    std::vector<float> weights(ids.size()), bias;
-    if (ffn.routing_bias) {
-      const std::string name =
-          tensor_name(*loaded_->description.architecture, Role::RouterBias, layer);
-      const auto values = loaded_->source->require(name, {ffn.routing.experts}).as<float>();
-      bias.assign(values.begin(), values.end());
-    }
-    backend_->ops().route(
-        {.logits = Rows(logits.data(), static_cast<std::int64_t>(tokens), ffn.routing.experts),
-         .bias = bias,
-         .routing = ffn.routing,
-         .ids = ids,
-         .weights = weights});
-    std::vector<std::set<std::int32_t>> chosen(tokens);
-    for (std::size_t i = 0; i < ids.size(); ++i) chosen[i / top_k].insert(ids[i]);
-    return chosen;
   }
 
   std::unique_ptr<test::Backend> backend_;
@@ -68,8 +45,8 @@ TEST_P(GoldenModel, ComputesWhatTransformersDoes) {
     EXPECT_EQ(trace.tensors.contains(logits), ffn != nullptr);
     if (ffn == nullptr) continue;
     const auto number = static_cast<std::int64_t>(layer);
-    EXPECT_EQ(choices(*ffn, number, trace.tensors.at(logits).values),
-              choices(*ffn, number, golden_->values<float>(logits)));
+    EXPECT_EQ(chosen_experts(*loaded_, number, trace.tensors.at(logits).values),
+              chosen_experts(*loaded_, number, golden_->values<float>(logits)));
   }
 }
 

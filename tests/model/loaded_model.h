@@ -8,6 +8,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,9 @@
 #include "model/model.h"
 #include "support/reference_data.h"
 #include "weights/plain_experts.h"
+#include "weights/resident_experts.h"
 #include "weights/tensor_source.h"
+#include "weights/tile_experts.h"
 
 namespace krasis::test {
 
@@ -68,11 +71,27 @@ inline std::string test_name(const Case& one) {
   return name;
 }
 
+// Experts for `memory`: as stored (16 bits) or as tiles of 4 or 8 bits.
+inline std::unique_ptr<ExpertStore> load_experts(const ModelDescription& description,
+                                                 TensorSource& source, int bits, Memory& memory) {
+  std::unique_ptr<ExpertStore> experts;
+  if (bits == 16) {
+    experts = make_plain_experts(description, source);
+  } else {
+    TileOptions options;
+    options.type = expert_tile_type(description.spec, bits);
+    experts = make_tile_experts(description, source, options);
+  }
+  return memory.is_host() ? std::move(experts)
+                          : make_resident_experts(description.spec, *experts, memory);
+}
+
 struct LoadedModel {
-  LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats = {})
+  LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats = {},
+              int expert_bits = 16)
       : description(read_model_description(dir)),
         source(open_checkpoint(dir)),
-        experts(make_plain_experts(description, *source)),
+        experts(load_experts(description, *source, expert_bits, backend.memory())),
         model(description, *source, experts.get(), formats, backend) {}
 
   const ModelSpec& spec() const { return description.spec; }
@@ -108,6 +127,30 @@ class Golden {
   SafetensorsFile file_;
 };
 
+// The experts that each token gets in a sparse layer with these router logits [tokens, experts].
+inline std::vector<std::set<std::int32_t>> chosen_experts(LoadedModel& loaded, std::int64_t layer,
+                                                          const std::vector<float>& logits) {
+  const auto& ffn = std::get<SparseFfn>(loaded.spec().layers[static_cast<std::size_t>(layer)].ffn);
+  const auto top_k = static_cast<std::size_t>(ffn.routing.top_k);
+  const auto tokens = logits.size() / static_cast<std::size_t>(ffn.routing.experts);
+  std::vector<std::int32_t> ids(tokens * top_k);
+  std::vector<float> weights(ids.size()), bias;
+  if (ffn.routing_bias) {
+    const std::string name = tensor_name(*loaded.description.architecture, Role::RouterBias, layer);
+    const auto values = loaded.source->require(name, {ffn.routing.experts}).as<float>();
+    bias.assign(values.begin(), values.end());
+  }
+  make_reference_ops()->route(
+      {.logits = Rows(logits.data(), static_cast<std::int64_t>(tokens), ffn.routing.experts),
+       .bias = bias,
+       .routing = ffn.routing,
+       .ids = ids,
+       .weights = weights});
+  std::vector<std::set<std::int32_t>> chosen(tokens);
+  for (std::size_t i = 0; i < ids.size(); ++i) chosen[i / top_k].insert(ids[i]);
+  return chosen;
+}
+
 // |a - b| / |b|
 inline double relative_error(std::span<const float> a, std::span<const float> b) {
   EXPECT_EQ(a.size(), b.size());
@@ -128,7 +171,8 @@ class Session {
                    DType kv_type = DType::F32)
       : loaded_(loaded),
         state_(loaded.spec(),
-               {.pages = pages, .page_tokens = kPageTokens, .slots = slots, .kv_type = kv_type}) {
+               {.pages = pages, .page_tokens = kPageTokens, .slots = slots, .kv_type = kv_type},
+               loaded.model.memory()) {
     free_.resize(static_cast<std::size_t>(pages));
     std::iota(free_.begin(), free_.end(), 0);
     std::mt19937 random(7);

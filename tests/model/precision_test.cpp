@@ -2,7 +2,7 @@
 // rounding explains.
 #include <gtest/gtest.h>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 #include "model/trace.h"
 
 namespace krasis {

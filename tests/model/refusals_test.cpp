@@ -3,7 +3,7 @@
 #include <functional>
 #include <gtest/gtest.h>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 
 namespace krasis {
 namespace {
@@ -98,7 +98,7 @@ TEST_F(Refusals, SparseLayersNeedExperts) {
 TEST_F(Refusals, LogitsMustHaveRoomForTheWantedRows) {
   const auto ops = make_reference_ops();
   LoadedModel loaded(test::reference_model_dir("llama-dense-tiny"), *ops);
-  ModelState state(loaded.spec(), {.pages = 1});
+  ModelState state(loaded.spec(), {.pages = 1}, loaded.model.memory());
   const std::vector<std::int32_t> pages = {0};
   Batch batch = {.ids = {1},
                  .positions = {0},

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "loaded_model.h"
+#include "model/loaded_model.h"
 #include "support/temporary_folder.h"
 
 namespace krasis {

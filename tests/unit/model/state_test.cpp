@@ -44,7 +44,8 @@ TEST(ModelState, CountsBytesOfPagesAndSlots) {
 
 TEST(ModelState, GivesEveryLayerItsOwnMemory) {
   const ModelSpec spec = spec_of({grouped(), kDeltaNet, latent(), kDeltaNet, grouped()});
-  const ModelState state(spec, {.pages = 3, .page_tokens = 4, .slots = 2, .kv_type = DType::F32});
+  const ModelState state(spec, {.pages = 3, .page_tokens = 4, .slots = 2, .kv_type = DType::F32},
+                         host_memory());
   std::vector<std::pair<std::byte*, std::size_t>> parts;
   for (const std::int64_t layer : {0, 2, 4}) {
     const PagedKv kv = state.kv(layer);
@@ -69,7 +70,7 @@ TEST(ModelState, GivesEveryLayerItsOwnMemory) {
 }
 
 TEST(ModelState, KeepsOneRowATokenForLatentAttention) {
-  const ModelState state(spec_of({latent()}), {.pages = 1});
+  const ModelState state(spec_of({latent()}), {.pages = 1}, host_memory());
   const PagedKv kv = state.kv(0);
   EXPECT_EQ(kv.values, nullptr);
   EXPECT_EQ(kv.kv_heads, 1);
@@ -79,7 +80,7 @@ TEST(ModelState, KeepsOneRowATokenForLatentAttention) {
 }
 
 TEST(ModelState, StaysInPlaceWhenItIsMoved) {
-  ModelState state(spec_of({grouped()}), {.pages = 2});
+  ModelState state(spec_of({grouped()}), {.pages = 2}, host_memory());
   std::byte* const keys = state.kv(0).keys;
   const ModelState moved = std::move(state);
   EXPECT_EQ(moved.kv(0).keys, keys);
@@ -87,7 +88,7 @@ TEST(ModelState, StaysInPlaceWhenItIsMoved) {
 
 std::string refusal(const StateSize& size) {
   try {
-    const ModelState state(spec_of({grouped()}), size);
+    const ModelState state(spec_of({grouped()}), size, host_memory());
   } catch (const Error& error) {
     return error.what();
   }

@@ -6,7 +6,7 @@ namespace krasis {
 namespace {
 
 TEST(Workspace, GivesAlignedMemoryThatDoesNotOverlap) {
-  Workspace workspace;
+  Workspace workspace(host_memory());
   const Workspace::Scope scope(workspace);
   const MutableRows a = workspace.rows(3, 5);
   const std::span<std::int32_t> b = workspace.integers(7);
@@ -19,7 +19,7 @@ TEST(Workspace, GivesAlignedMemoryThatDoesNotOverlap) {
 }
 
 TEST(Workspace, GivesTheSameMemoryAgainAfterAScope) {
-  Workspace workspace;
+  Workspace workspace(host_memory());
   const Workspace::Scope step(workspace);
   const float* kept = workspace.rows(10, 10).data;
   const float* first = nullptr;
@@ -33,7 +33,7 @@ TEST(Workspace, GivesTheSameMemoryAgainAfterAScope) {
 }
 
 TEST(Workspace, GrowsWithoutMovingWhatWasGiven) {
-  Workspace workspace;
+  Workspace workspace(host_memory());
   const Workspace::Scope scope(workspace);
   const MutableRows small = workspace.rows(1, 16);
   small.data[3] = 42;
@@ -43,7 +43,7 @@ TEST(Workspace, GrowsWithoutMovingWhatWasGiven) {
 }
 
 TEST(Workspace, ComesToRestAfterTheLargestStep) {
-  Workspace workspace;
+  Workspace workspace(host_memory());
   std::vector<const float*> before;
   for (int step = 0; step < 3; ++step) {
     const Workspace::Scope scope(workspace);

@@ -143,10 +143,10 @@ TEST(CheckRotaryTable, RefusesWhatDoesNotFit) {
                  .cosine = cosine.view,
                  .sine = sine.view};
   EXPECT_EQ(complaint(op), "");
-  op.sine = cosine.view;
-  EXPECT_EQ(complaint(op), "rotary_table: cosine overlaps sine");
   op.positions = negative;
   EXPECT_EQ(complaint(op), "rotary_table: position -1 is negative");
+  op.sine = cosine.view;
+  EXPECT_EQ(complaint(op), "rotary_table: cosine overlaps sine");
   op.scale = std::numeric_limits<float>::infinity();
   EXPECT_EQ(complaint(op), "rotary_table: scale is not finite");
   op.frequencies = few;

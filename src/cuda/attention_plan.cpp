@@ -1,0 +1,144 @@
+#include "cuda/attention_plan.h"
+
+#include <algorithm>
+
+namespace krasis::cuda {
+namespace {
+
+constexpr std::int64_t kFewPackedRows = 64;   // up to here sharing rows beats owning them
+constexpr std::int64_t kLeastSplitKeys = 64;  // a part of fewer keys costs more than it saves
+constexpr std::int64_t kMostSplits = 256;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+
+bool aligned(const void* pointer, std::uintptr_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
+}
+
+// Tensor cores are fed with 16 bytes at a time, and write 8.
+bool fits_tensor_cores(const Attention& op) {
+  const PagedKv& kv = op.kv;
+  const bool latent = kv.values == nullptr;
+  const bool dims_fit = latent ? kv.key_dim == 576 && kv.value_dim == 512
+                               : kv.key_dim == kv.value_dim &&
+                                     (kv.key_dim == 64 || kv.key_dim == 128 || kv.key_dim == 256);
+  return kv.dtype == DType::BF16 && dims_fit && aligned(kv.keys, 16) && aligned(kv.values, 16) &&
+         aligned(op.queries.data, 16) && op.queries.stride % 4 == 0 && aligned(op.out.data, 8) &&
+         op.out.stride % 2 == 0;
+}
+
+AttentionKernel many_rows_kernel(const Attention& op, const DeviceProperties& device) {
+  constexpr int kHopper = 90;
+  if (op.kv.values != nullptr) {
+    return device.capability == kHopper && op.kv.key_dim >= 128 ? AttentionKernel::PromptHopper
+                                                                : AttentionKernel::Prompt;
+  }
+  constexpr std::size_t kLarge = 225 * 1024;  // attention_shared.cu's tiles, and a kilobyte spare
+  constexpr std::size_t kMedium = 154 * 1024;
+  if (device.shared_bytes >= kLarge) {
+    return device.capability == kHopper ? AttentionKernel::LatentHopper
+                                        : AttentionKernel::LatentLarge;
+  }
+  return device.shared_bytes >= kMedium ? AttentionKernel::LatentMedium
+                                        : AttentionKernel::LatentSmall;
+}
+
+// Blocks a multiprocessor that the keys are split for. More of the small ones would fit, but then
+// combining the splits costs more than they gain.
+std::int64_t blocks_at_once(AttentionKernel kernel) {
+  switch (kernel) {
+    case AttentionKernel::Prompt:
+    case AttentionKernel::Decode:
+    case AttentionKernel::LatentSmall:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+struct Sizes {
+  std::int64_t group, kv_heads, segments, tokens, context;
+};
+
+AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties& device) {
+  const std::int64_t rows = tile_rows(part.kernel);
+  const std::int64_t tiles = divide_up(part.most_rows * sizes.group, rows);
+  part.row_tiles = static_cast<int>(tiles);
+  // Not every segment can have most_rows.
+  const std::int64_t busy =
+      std::min(tiles * sizes.segments, sizes.tokens * sizes.group / rows + sizes.segments);
+  const std::int64_t wanted = device.multiprocessors * blocks_at_once(part.kernel);
+  const std::int64_t most = std::min(kMostSplits, divide_up(sizes.context, kLeastSplitKeys));
+  part.splits = static_cast<int>(
+      std::clamp(wanted / std::max<std::int64_t>(1, busy * sizes.kv_heads), std::int64_t{1}, most));
+  if (part.splits == 1) return part;
+  const std::int64_t compact = sizes.segments * part.most_rows;
+  part.by_segment = compact < sizes.tokens;
+  part.partial_rows = std::min(compact, sizes.tokens) * sizes.group * sizes.kv_heads;
+  return part;
+}
+
+}  // namespace
+
+int tile_rows(AttentionKernel kernel) {
+  switch (kernel) {
+    case AttentionKernel::Any:
+      return 1;
+    case AttentionKernel::Prompt:
+    case AttentionKernel::PromptHopper:
+      return 128;
+    case AttentionKernel::Decode:
+    case AttentionKernel::LatentSmall:
+      return 16;
+    case AttentionKernel::LatentMedium:
+    case AttentionKernel::LatentLarge:
+    case AttentionKernel::LatentHopper:
+      return 64;
+  }
+  return 1;
+}
+
+AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
+                             const DeviceProperties& device) {
+  AttentionPlan plan;
+  if (op.queries.rows == 0 || tables.segments == 0 || tables.max_rows == 0) return plan;
+  const auto add = [&](const AttentionPart& part) {
+    plan.parts[static_cast<std::size_t>(plan.count++)] = part;
+  };
+  if (!fits_tensor_cores(op)) {
+    add({.kernel = AttentionKernel::Any, .most_rows = tables.max_rows});
+    return plan;
+  }
+  const Sizes sizes{op.heads / op.kv.kv_heads, op.kv.kv_heads, tables.segments,
+                    op.queries.rows / op.heads, tables.max_context};
+  const AttentionKernel few_kernel =
+      op.kv.values == nullptr ? AttentionKernel::LatentSmall : AttentionKernel::Decode;
+  const int few = static_cast<int>(std::max<std::int64_t>(1, kFewPackedRows / sizes.group));
+  const bool alone = tables.segments == 1 && tables.max_rows > few;
+  if (!alone) {
+    add(cut({.kernel = few_kernel, .most_rows = std::min(few, tables.max_rows)}, sizes, device));
+  }
+  if (tables.max_rows > few) {
+    add(cut({.kernel = many_rows_kernel(op, device),
+             .least_rows = alone ? 1 : few + 1,
+             .most_rows = tables.max_rows},
+            sizes, device));
+  }
+  return plan;
+}
+
+std::size_t scratch_bytes(const AttentionPlan& plan, std::int64_t value_dim) {
+  constexpr std::size_t kStatistics = 2;  // numbers beside a row's values
+  constexpr std::size_t kAlignment = 256;
+  std::size_t bytes = 0;
+  for (const AttentionPart& part : plan.parts) {
+    bytes += static_cast<std::size_t>(part.splits * part.partial_rows) *
+                 (static_cast<std::size_t>(value_dim) + kStatistics) * sizeof(float) +
+             2 * kAlignment;
+  }
+  return bytes;
+}
+
+}  // namespace krasis::cuda

@@ -1,0 +1,176 @@
+#include "cuda/cuda_ops.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "cuda/attention.h"
+#include "cuda/delta_net.h"
+#include "cuda/elementwise.h"
+#include "cuda/experts.h"
+#include "cuda/linear.h"
+#include "cuda/rotary.h"
+#include "cuda/route.h"
+
+namespace krasis::cuda {
+namespace {
+
+// int32 of the largest step's tables: 256 sequences of a million tokens in pages of 64.
+constexpr std::size_t kMaxTableWords = std::size_t{1} << 22;
+
+// Up to so many tokens an op leaves most of a device idle, and two run beside each other. They need
+// little scratch memory.
+constexpr int kBesideTokens = 16;
+constexpr std::size_t kSideScratchBytes = std::size_t{64} << 20;
+
+std::size_t scratch_bytes_of(std::size_t memory_bytes) {
+  return std::clamp(memory_bytes / 16, std::size_t{64} << 20, std::size_t{4} << 30);
+}
+
+DeviceProperties properties_of(int device) {
+  const auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device), "reading a device's attributes");
+    return value;
+  };
+  return {
+      .multiprocessors = attribute(cudaDevAttrMultiProcessorCount),
+      .capability = attribute(cudaDevAttrComputeCapabilityMajor) * 10 +
+                    attribute(cudaDevAttrComputeCapabilityMinor),
+      .shared_bytes = static_cast<std::size_t>(attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)),
+      .l2_bytes = static_cast<std::size_t>(attribute(cudaDevAttrL2CacheSize))};
+}
+
+// Before any member that needs a current device.
+int chosen(int device) {
+  check(cudaSetDevice(device), "choosing the device");
+  return device;
+}
+
+std::size_t scratch_for(const Device& device, const DeviceOptions& options) {
+  if (options.scratch_bytes > 0) return options.scratch_bytes;
+  const std::size_t limit = options.vram_limit_bytes;
+  return scratch_bytes_of(limit == 0 ? device.total_bytes : std::min(limit, device.total_bytes));
+}
+
+}  // namespace
+
+std::size_t fixed_device_bytes(std::size_t memory_bytes) {
+  return scratch_bytes_of(memory_bytes) + kSideScratchBytes + kMaxTableWords * sizeof(std::int32_t);
+}
+
+CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
+    : name_("cuda (" + device.name + ")"),
+      device_(chosen(device.index)),
+      properties_(properties_of(device.index)),
+      cublas_(CublasLt::load()),
+      memory_(device.index, stream_, options.vram_limit_bytes),
+      scratch_memory_(memory_.allocate(scratch_for(device, options))),
+      side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
+      main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
+      side_{&side_stream_, Scratch(side_scratch_memory_.data(), side_scratch_memory_.bytes())},
+      table_writer_(memory_, kMaxTableWords),
+      plan_({}, 0),
+      graphs_(stream_, options.graphs) {}
+
+CudaOps::~CudaOps() = default;
+
+void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
+  check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
+  plan_ = StepPlan(segments, tokens);
+  tables_ = table_writer_.write(plan_, segments, stream_);
+  segments_ = segments;
+}
+
+void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
+  graphs_.run(key, plan_, work);
+}
+
+void CudaOps::beside(const std::function<void()>& work) {
+  if (plan_.tokens > kBesideTokens || lane_ == &side_) return work();
+  forked_.record(stream_);
+  forked_.wait_on(side_stream_);
+  side_pending_ = true;
+  struct BackToMain {
+    CudaOps& ops;
+    ~BackToMain() { ops.lane_ = &ops.main_; }
+  };
+  {
+    const BackToMain back{*this};
+    lane_ = &side_;
+    work();
+  }
+  joined_.record(side_stream_);
+}
+
+void CudaOps::join() {
+  if (!side_pending_) return;
+  side_pending_ = false;
+  joined_.wait_on(stream_);
+}
+
+template <class Op>
+void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
+  lane_->scratch.give_back_all();
+  kernel(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+}
+
+template <class Op>
+void CudaOps::run_segments(void (*kernel)(const Op&, const Launch&), const Op& op) {
+  ensure(op.segments.data() == segments_.data() && op.segments.size() == segments_.size(),
+         "cuda: begin_step() was given other segments");
+  run(kernel, op);
+}
+
+void CudaOps::do_embedding(const Embedding& op) {
+  run(cuda::embedding, op);
+}
+void CudaOps::do_rms_norm(const RmsNorm& op) {
+  run(cuda::rms_norm, op);
+}
+void CudaOps::do_gated_rms_norm(const GatedRmsNorm& op) {
+  run(cuda::gated_rms_norm, op);
+}
+void CudaOps::do_add(const Add& op) {
+  run(cuda::add, op);
+}
+void CudaOps::do_copy(const Copy& op) {
+  run(cuda::copy, op);
+}
+void CudaOps::do_sigmoid_multiply(const SigmoidMultiply& op) {
+  run(cuda::sigmoid_multiply, op);
+}
+void CudaOps::do_linear(const Linear& op) {
+  run(cuda::linear, op);
+}
+void CudaOps::do_head_linear(const HeadLinear& op) {
+  run(cuda::head_linear, op);
+}
+void CudaOps::do_rotary_table(const RotaryTable& op) {
+  run(cuda::rotary_table, op);
+}
+void CudaOps::do_rotary(const Rotary& op) {
+  run(cuda::rotary, op);
+}
+void CudaOps::do_kv_append(const KvAppend& op) {
+  run_segments(cuda::kv_append, op);
+}
+void CudaOps::do_attention(const Attention& op) {
+  run_segments(cuda::attention, op);
+}
+void CudaOps::do_causal_conv(const CausalConv& op) {
+  run_segments(cuda::causal_conv, op);
+}
+void CudaOps::do_delta_gates(const DeltaGates& op) {
+  run(cuda::delta_gates, op);
+}
+void CudaOps::do_delta_net(const DeltaNet& op) {
+  run_segments(cuda::delta_net, op);
+}
+void CudaOps::do_route(const Route& op) {
+  run(cuda::route, op);
+}
+void CudaOps::do_experts(const Experts& op) {
+  run(cuda::experts, op);
+}
+
+}  // namespace krasis::cuda

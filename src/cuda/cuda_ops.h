@@ -1,0 +1,85 @@
+// The operations on one device. Weights stay in the type that they were stored in; activations are
+// F32 between ops and are rounded to 16 bits only inside an op that uses tensor cores.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "cuda/cublaslt.h"
+#include "cuda/device_memory.h"
+#include "cuda/devices.h"
+#include "cuda/launch.h"
+#include "cuda/runtime.h"
+#include "cuda/step_graphs.h"
+#include "cuda/step_tables.h"
+#include "ops/ops.h"
+
+namespace krasis::cuda {
+
+class CudaOps final : public Ops {
+ public:
+  // `device` can be used (list_devices()).
+  CudaOps(const Device& device, const DeviceOptions& options);
+  ~CudaOps() override;
+
+  std::string_view name() const override { return name_; }
+  void synchronize() override { stream_.synchronize(); }
+  Memory& memory() override { return memory_; }
+  void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
+  void run_step(const StepKey& key, const std::function<void()>& work) override;
+  void beside(const std::function<void()>& work) override;
+  void join() override;
+
+ private:
+  void do_embedding(const Embedding& op) override;
+  void do_rms_norm(const RmsNorm& op) override;
+  void do_gated_rms_norm(const GatedRmsNorm& op) override;
+  void do_add(const Add& op) override;
+  void do_copy(const Copy& op) override;
+  void do_sigmoid_multiply(const SigmoidMultiply& op) override;
+  void do_linear(const Linear& op) override;
+  void do_head_linear(const HeadLinear& op) override;
+  void do_rotary_table(const RotaryTable& op) override;
+  void do_rotary(const Rotary& op) override;
+  void do_kv_append(const KvAppend& op) override;
+  void do_attention(const Attention& op) override;
+  void do_causal_conv(const CausalConv& op) override;
+  void do_delta_gates(const DeltaGates& op) override;
+  void do_delta_net(const DeltaNet& op) override;
+  void do_route(const Route& op) override;
+  void do_experts(const Experts& op) override;
+
+  // A queue of work and the scratch memory of its ops.
+  struct Lane {
+    const Stream* stream;
+    Scratch scratch;
+  };
+
+  // Runs kernel(op, launch) in the current lane with all its scratch memory free.
+  template <class Op>
+  void run(void (*kernel)(const Op&, const Launch&), const Op& op);
+  // The same for an op on the segments that begin_step() was given.
+  template <class Op>
+  void run_segments(void (*kernel)(const Op&, const Launch&), const Op& op);
+
+  std::string name_;
+  int device_;
+  DeviceProperties properties_;
+  Stream stream_;
+  std::unique_ptr<CublasLt> cublas_;  // nullptr: not there, own kernels do its work
+  DeviceMemory memory_;
+  Stream side_stream_;
+  Event forked_, joined_;
+  Buffer scratch_memory_, side_scratch_memory_;
+  Lane main_, side_;
+  Lane* lane_ = &main_;
+  bool side_pending_ = false;  // the main lane has not waited for the side lane's work
+  StepTableWriter table_writer_;
+  StepPlan plan_;
+  StepTables tables_;
+  std::span<const Segment> segments_;  // that the tables are of
+  StepGraphs graphs_;
+};
+
+}  // namespace krasis::cuda

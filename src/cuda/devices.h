@@ -1,0 +1,45 @@
+// The GPUs of this machine and the operations on one of them. Names no type of CUDA; without the
+// CUDA compiler src/cuda_none stands behind it and there are no GPUs.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace krasis::cuda {
+
+struct Device {
+  int index = 0;     // as the driver counts
+  std::string name;  // "NVIDIA H100 80GB HBM3"
+  std::size_t total_bytes = 0;
+  std::size_t free_bytes = 0;  // 0 where it cannot be used
+  std::string problem;         // why it cannot be used, one sentence; empty if it can
+};
+
+struct Devices {
+  std::vector<Device> found;
+  std::string problem;  // why there are none or none can be asked for: no GPU, no driver, ...
+};
+
+// Never throws for what the machine lacks.
+Devices list_devices();
+
+struct DeviceOptions {
+  int index = 0;
+  std::size_t vram_limit_bytes = 0;  // of all that is allocated there; 0: what the device has
+  std::size_t scratch_bytes = 0;     // for one op's intermediate results; 0: by the memory's size
+  bool graphs = true;                // repeat decode steps as graphs
+};
+
+// Bytes that make_cuda_ops() takes for itself on a device with `memory_bytes` (of the device or of
+// the limit, the smaller one).
+std::size_t fixed_device_bytes(std::size_t memory_bytes);
+
+// Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
+// cannot be used, Error(OutOfMemory) where the memory or its limit is too small.
+std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
+
+}  // namespace krasis::cuda

@@ -1,0 +1,47 @@
+// Kernels that begin while the one before them on the stream still runs, to have their weights on
+// the way when it ends (programmatic dependent launch, sm_90 and above; elsewhere they just follow
+// each other). Such a kernel may read what no kernel writes - weights - at once, and anything else
+// only after wait_for_earlier(), which every block calls; then all that came earlier is over, too.
+#pragma once
+
+#include <nv/target>
+
+#include "cuda/launch.h"
+#include "cuda/runtime.h"
+
+namespace krasis::cuda {
+
+__device__ inline void wait_for_earlier() {
+  NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.wait;\n" ::: "memory");))
+}
+
+// The next kernel may begin as soon as every block of this one has come here.
+__device__ inline void let_later_start() {
+  NV_IF_TARGET(NV_PROVIDES_SM_90, (asm volatile("griddepcontrol.launch_dependents;\n");))
+}
+
+struct Grid {
+  dim3 blocks, threads;
+  std::size_t shared_bytes = 0;
+};
+
+template <class Argument>
+void start_early(void (*kernel)(Argument), const Grid& grid, const Argument& argument,
+                 const Launch& launch) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(grid.shared_bytes)),
+        "setting a kernel's shared memory");
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid.blocks;
+  config.blockDim = grid.threads;
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = launch.stream;
+  config.attrs = &early;
+  config.numAttrs = launch.device.capability >= 90 ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, argument), "starting a kernel");
+}
+
+}  // namespace krasis::cuda

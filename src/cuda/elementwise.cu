@@ -1,0 +1,245 @@
+#include <cuda_fp16.h>
+
+#include "cuda/elementwise.h"
+#include "cuda/row_grid.cuh"
+#include "cuda/tensor_core.cuh"
+
+namespace krasis::cuda {
+namespace {
+
+constexpr int kWide = 4;  // F32 numbers in the widest access
+
+__device__ float exact_sigmoid(float z) {
+  return 1.0f / (1.0f + expf(-z));
+}
+
+__device__ float widen(float value) {
+  return value;
+}
+__device__ float widen(bf16 value) {
+  return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
+}
+__device__ float widen(f16 value) {
+  return __half2float(__ushort_as_half(value.bits));
+}
+
+template <class T>
+struct EmbeddingRow {
+  const std::int32_t* ids;
+  const T* table;
+  std::int64_t vocabulary;
+  MutableRows out;
+
+  template <int kWidth>
+  __device__ void apply(std::int64_t row, std::int64_t column) const {
+    const std::int32_t id = ids[row];
+    Pack<float, kWidth> result;
+    if (id < 0 || id >= vocabulary) {
+#pragma unroll
+      for (float& value : result.v) value = __int_as_float(0x7FC00000);
+    } else {
+      const auto from = load_pack<kWidth>(table + id * out.cols + column);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) result.v[i] = widen(from.v[i]);
+    }
+    store_pack(out.data + row * out.stride + column, result);
+  }
+};
+
+template <class T>
+void embedding_of(const Embedding& op, const Launch& launch) {
+  const BasicRows<const T> table(reinterpret_cast<const T*>(op.table.data), op.table.rows,
+                                 op.table.columns);
+  const EmbeddingRow<T> each{op.ids.data(), table.data, op.table.rows, op.out};
+  if (packs_fit(op.out, kWide) && packs_fit(table, kWide)) {
+    launch_packs<kWide>(each, op.out.rows, op.out.cols, launch.stream);
+  } else {
+    launch_packs<1>(each, op.out.rows, op.out.cols, launch.stream);
+  }
+  check_launch("embedding");
+}
+
+struct AddRow {
+  Rows x, y;
+  MutableRows out;
+
+  template <int kWidth>
+  __device__ void apply(std::int64_t row, std::int64_t column) const {
+    auto sum = load_pack<kWidth>(x.data + row * x.stride + column);
+    const auto other = load_pack<kWidth>(y.data + row * y.stride + column);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) sum.v[i] += other.v[i];
+    store_pack(out.data + row * out.stride + column, sum);
+  }
+};
+
+struct CopyRow {
+  Rows x;
+  MutableRows out;
+
+  template <int kWidth>
+  __device__ void apply(std::int64_t row, std::int64_t column) const {
+    store_pack(out.data + row * out.stride + column,
+               load_pack<kWidth>(x.data + row * x.stride + column));
+  }
+};
+
+struct SigmoidMultiplyRow {
+  Rows x, gate;
+  MutableRows out;
+
+  template <int kWidth>
+  __device__ void apply(std::int64_t row, std::int64_t column) const {
+    auto product = load_pack<kWidth>(x.data + row * x.stride + column);
+    if (gate.cols == 1) {
+      const float factor = exact_sigmoid(gate.data[row * gate.stride]);
+#pragma unroll
+      for (float& value : product.v) value *= factor;
+    } else {
+      const auto gates = load_pack<kWidth>(gate.data + row * gate.stride + column);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) product.v[i] *= exact_sigmoid(gates.v[i]);
+    }
+    store_pack(out.data + row * out.stride + column, product);
+  }
+};
+
+struct Norm {
+  Rows x, gate;  // no gate: no rows
+  const float* weight;
+  float eps;
+  MutableRows out;
+};
+
+// The sum over the block's threads of one row; kThreads is a warp, or the whole block.
+template <int kThreads>
+__device__ float sum_of_row(float value) {
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(~0u, value, distance);
+  if constexpr (kThreads == kWarp) return value;
+  __shared__ float sums[kThreads / kWarp];
+  if (threadIdx.x % kWarp == 0) sums[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  // Every warp adds the warps' sums for itself, in the same order.
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  value = lane < kThreads / kWarp ? sums[lane] : 0.0f;
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(~0u, value, distance);
+  return value;
+}
+
+// threadIdx.y and the block choose the row.
+template <int kThreads, int kWidth, bool kGated>
+__global__ void norm_rows(const Norm norm) {
+  const std::int64_t row = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
+  if (row >= norm.x.rows) return;
+  const float* const x = norm.x.data + row * norm.x.stride;
+  const float* const gate = norm.gate.data + row * norm.gate.stride;
+  float* const out = norm.out.data + row * norm.out.stride;
+  float sum = 0;
+#pragma unroll 4
+  for (std::int64_t d = threadIdx.x * kWidth; d < norm.x.cols; d += kThreads * kWidth) {
+    const auto values = load_pack<kWidth>(x + d);
+#pragma unroll
+    for (const float value : values.v) sum += value * value;
+  }
+  sum = sum_of_row<kThreads>(sum);
+  const float scale = 1.0f / sqrtf(sum / static_cast<float>(norm.x.cols) + norm.eps);
+#pragma unroll 4
+  for (std::int64_t d = threadIdx.x * kWidth; d < norm.x.cols; d += kThreads * kWidth) {
+    auto values = load_pack<kWidth>(x + d);
+    const auto weights = load_pack<kWidth>(norm.weight + d);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) values.v[i] *= scale * weights.v[i];
+    if constexpr (kGated) {
+      const auto gates = load_pack<kWidth>(gate + d);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) values.v[i] *= gates.v[i] * exact_sigmoid(gates.v[i]);
+    }
+    store_pack(out + d, values);
+  }
+}
+
+template <int kThreads, bool kGated>
+void launch_norm_by(const Norm& norm, bool wide, cudaStream_t stream) {
+  constexpr int kLeastBlock = 256;
+  const dim3 block(kThreads, kThreads < kLeastBlock ? kLeastBlock / kThreads : 1);
+  const auto blocks = static_cast<unsigned>((norm.x.rows + block.y - 1) / block.y);
+  const auto kernel = wide ? norm_rows<kThreads, kWide, kGated> : norm_rows<kThreads, 1, kGated>;
+  kernel<<<blocks, block, 0, stream>>>(norm);
+  check_launch(kGated ? "gated_rms_norm" : "rms_norm");
+}
+
+template <bool kGated>
+void launch_norm(const Norm& norm, const Launch& launch) {
+  constexpr std::int64_t kWarpColumns = 1024;  // beyond, a warp's row takes too many turns
+  if (norm.x.rows == 0) return;
+  const Rows weight(norm.weight, 1, norm.x.cols);
+  const bool wide = packs_fit(norm.x, kWide) && packs_fit(norm.out, kWide) &&
+                    packs_fit(weight, kWide) && (!kGated || packs_fit(norm.gate, kWide));
+  if (norm.x.cols <= kWarpColumns) return launch_norm_by<kWarp, kGated>(norm, wide, launch.stream);
+  // Few rows leave the device idle: then all that counts is how soon a row is done.
+  if (norm.x.rows <= launch.device.multiprocessors)
+    return launch_norm_by<1024, kGated>(norm, wide, launch.stream);
+  launch_norm_by<256, kGated>(norm, wide, launch.stream);
+}
+
+}  // namespace
+
+void embedding(const Embedding& op, const Launch& launch) {
+  switch (op.table.format) {
+    case Matrix::Format::F32:
+      return embedding_of<float>(op, launch);
+    case Matrix::Format::BF16:
+      return embedding_of<bf16>(op, launch);
+    case Matrix::Format::F16:
+      return embedding_of<f16>(op, launch);
+    case Matrix::Format::Tiles:
+      break;
+  }
+  throw Error(ErrorCode::InvalidArgument, "embedding: a table of tiles cannot be read by rows");
+}
+
+void rms_norm(const RmsNorm& op, const Launch& launch) {
+  launch_norm<false>({op.x, {}, op.weight.data(), op.eps, op.out}, launch);
+}
+
+void gated_rms_norm(const GatedRmsNorm& op, const Launch& launch) {
+  launch_norm<true>({op.x, op.gate, op.weight.data(), op.eps, op.out}, launch);
+}
+
+void add(const Add& op, const Launch& launch) {
+  const AddRow each{op.x, op.y, op.out};
+  if (packs_fit(op.x, kWide) && packs_fit(op.y, kWide) && packs_fit(op.out, kWide)) {
+    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch.stream);
+  } else {
+    launch_packs<1>(each, op.x.rows, op.x.cols, launch.stream);
+  }
+  check_launch("add");
+}
+
+void copy(const Copy& op, const Launch& launch) {
+  const CopyRow each{op.x, op.out};
+  if (packs_fit(op.x, kWide) && packs_fit(op.out, kWide)) {
+    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch.stream);
+  } else {
+    launch_packs<1>(each, op.x.rows, op.x.cols, launch.stream);
+  }
+  check_launch("copy");
+}
+
+void sigmoid_multiply(const SigmoidMultiply& op, const Launch& launch) {
+  const SigmoidMultiplyRow each{op.x, op.gate, op.out};
+  const bool wide = packs_fit(op.x, kWide) && packs_fit(op.out, kWide) &&
+                    (op.gate.cols == 1 || packs_fit(op.gate, kWide));
+  if (wide) {
+    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch.stream);
+  } else {
+    launch_packs<1>(each, op.x.rows, op.x.cols, launch.stream);
+  }
+  check_launch("sigmoid_multiply");
+}
+
+}  // namespace krasis::cuda
