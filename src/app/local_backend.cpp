@@ -14,7 +14,6 @@
 namespace krasis {
 namespace {
 
-
 // What the engine's thread says, for the thread that waits.
 class EventQueue {
  public:
@@ -42,7 +41,8 @@ class EventQueue {
   std::deque<TokenEvent> events_;
 };
 
-float number_or(const nlohmann::json& config, const char* key, float fallback, float least, float most) {
+float number_or(const nlohmann::json& config, const char* key, float fallback, float least,
+                float most) {
   const auto found = config.find(key);
   if (found == config.end() || found->is_null()) return fallback;
   const double value = found->is_number() ? found->get<double>() : -1;

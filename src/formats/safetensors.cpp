@@ -17,7 +17,7 @@ using nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's own library
-constexpr int kHeaderDepth = 3;                            // file object, tensor object, array
+constexpr int kHeaderDepth = 3;                         // file object, tensor object, array
 constexpr std::size_t kAlignment = 8;  // of the first tensor, so that mapped values can be read
 
 class Reader {
@@ -74,7 +74,7 @@ class Reader {
     std::set<std::string> names, keys;
     const auto check = [&](int depth, json::parse_event_t event, json& value) {
       if (depth >= kHeaderDepth && (event == json::parse_event_t::object_start ||
-                                 event == json::parse_event_t::array_start)) {
+                                    event == json::parse_event_t::array_start)) {
         fail("header is nested too deeply");
       }
       if (event != json::parse_event_t::key) return true;

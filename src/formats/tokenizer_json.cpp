@@ -15,7 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::int64_t kMaxId = (std::int64_t{1} << 24) - 1;  // a table is indexed by id
-constexpr int kMaxNesting = 16;                                 // nested Sequences
+constexpr int kMaxNesting = 16;                               // nested Sequences
 
 // A JSON value and how to name it in an error.
 class Node {

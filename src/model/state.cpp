@@ -73,7 +73,8 @@ std::size_t take(std::size_t& end, std::int64_t count, std::size_t bytes) {
   const std::size_t start = end;
   std::size_t all = 0;
   if (__builtin_mul_overflow(static_cast<std::size_t>(count), bytes, &all) ||
-      __builtin_add_overflow(end, (all + kPartAlignment - 1) / kPartAlignment * kPartAlignment, &end)) {
+      __builtin_add_overflow(end, (all + kPartAlignment - 1) / kPartAlignment * kPartAlignment,
+                             &end)) {
     throw Error(ErrorCode::OutOfMemory,
                 "state: more bytes than a processor can address; use fewer pages or slots");
   }

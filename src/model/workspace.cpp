@@ -5,7 +5,7 @@
 namespace krasis {
 namespace {
 
-constexpr std::size_t kRowAlignment = 256;                       // a device's widest transaction
+constexpr std::size_t kRowAlignment = 256;                    // a device's widest transaction
 constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;  // a decode step of a large model
 
 }  // namespace

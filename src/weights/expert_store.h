@@ -19,8 +19,7 @@ class ExpertStore {
   // as the store.
   virtual ExpertMatrices layer(std::int64_t layer) const = 0;
 
-  virtual std::size_t bytes()
-      const = 0;  // held for the experts; 0 if mapped from the checkpoint
+  virtual std::size_t bytes() const = 0;  // held for the experts; 0 if mapped from the checkpoint
 };
 
 }  // namespace krasis

@@ -9,12 +9,12 @@
 namespace krasis {
 namespace {
 
-constexpr std::size_t kAlignment = 256;
+constexpr std::size_t kDeviceAlignment = 256;
 
 std::size_t plain_bytes(const Matrix& matrix) {
   const std::size_t element = matrix.format == Matrix::Format::F32 ? 4 : 2;
   const std::size_t bytes = static_cast<std::size_t>(matrix.rows * matrix.columns) * element;
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return (bytes + kDeviceAlignment - 1) / kDeviceAlignment * kDeviceAlignment;
 }
 
 // All plain matrices of a layer: gates, then ups, then downs.

@@ -122,7 +122,7 @@ struct Sizes {
   std::int64_t tokens, experts, top_k, hidden, intermediate;
 };
 constexpr Sizes kExpertSizes[] = {{1, 1, 1, 5, 3},    {1, 8, 3, 64, 40}, {9, 4, 2, 33, 17},
-                            {3, 6, 6, 24, 100}, {70, 2, 1, 40, 9}, {200, 5, 2, 16, 24}};
+                                  {3, 6, 6, 24, 100}, {70, 2, 1, 40, 9}, {200, 5, 2, 16, 24}};
 
 // Each token's experts differ.
 Chosen random_choice(const Sizes& sizes) {

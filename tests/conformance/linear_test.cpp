@@ -19,8 +19,9 @@ using test::unquantized;
 struct LinearSize {
   std::int64_t tokens, outputs, columns;
 };
-constexpr LinearSize kLinearSizes[] = {{1, 1, 1},    {1, 9, 7},     {2, 8, 64},   {3, 13, 33},  {4, 3, 8},
-                           {5, 24, 100}, {7, 65, 1030}, {66, 41, 72}, {130, 7, 16}, {1, 200, 2100}};
+constexpr LinearSize kLinearSizes[] = {{1, 1, 1},    {1, 9, 7},     {2, 8, 64},    {3, 13, 33},
+                                       {4, 3, 8},    {5, 24, 100},  {7, 65, 1030}, {66, 41, 72},
+                                       {130, 7, 16}, {1, 200, 2100}};
 
 // A lane adds columns / 4 products or fewer one after another, then lanes and blocks: each step
 // rounds by half a unit.

@@ -36,7 +36,8 @@ TEST_P(GoldenModel, ComputesWhatTransformersDoes) {
   ASSERT_GT(trace.tensors.size(), 2U);
   for (const auto& [name, tensor] : trace.tensors) {
     ASSERT_TRUE(golden_->has(name)) << name;
-    EXPECT_LE(relative_error(tensor.values, golden_->values<float>(name)), kGoldenTolerance) << name;
+    EXPECT_LE(relative_error(tensor.values, golden_->values<float>(name)), kGoldenTolerance)
+        << name;
   }
   for (std::size_t layer = 0; layer < loaded_->spec().layers.size(); ++layer) {
     EXPECT_TRUE(trace.tensors.contains("hidden." + std::to_string(layer)));

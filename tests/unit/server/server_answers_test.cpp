@@ -10,8 +10,8 @@ namespace {
 
 using test::Client;
 using test::events_of;
-using test::message_of;
 using test::Json;
+using test::message_of;
 using test::test_options;
 using test::TestServer;
 
