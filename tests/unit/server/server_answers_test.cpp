@@ -221,12 +221,16 @@ TEST(ServerAnswers, AnswersHealthAndRefusesMoreWhileTheEngineIsBusy) {
 TEST(ServerAnswers, AClientThatLeavesFreesItsSlot) {
   TestServer test("abcdefgh", true);
   for (const char* stream : {"true", "false"}) {
+    Gate gate;  // the answer must not end before it was seen to have begun
+    test.runner->before_step = [&] { gate.wait(); };
     Client client = test.client();
     client.post("/v1/completions",
                 std::string(R"({"prompt": "a", "max_tokens": 4000, "stream": )") + stream + "}");
     while (test.engine->status().running == 0) std::this_thread::yield();
     client.leave();
+    gate.open();
     wait_until_idle(*test.engine);
+    test.runner->before_step = nullptr;
   }
   // Two full answers would be 8,000 tokens.
   EXPECT_LT(test.engine->status().generated_tokens, 8000U);
