@@ -85,6 +85,23 @@ void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
   graphs_.run(key, plan_, work);
 }
 
+void CudaOps::begin_pass(std::int64_t tokens, std::int64_t parts) {
+  if (placed_ != nullptr) placed_->begin_pass(tokens, parts);
+}
+
+void CudaOps::end_pass() {
+  if (placed_ != nullptr) placed_->end_pass();
+}
+
+std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMatrices> layers,
+                                                       const ExpertPlacement& placement,
+                                                       Ops& processor) {
+  ensure(placed_ == nullptr, "cuda: experts were placed before");
+  check(cudaSetDevice(device_), "choosing the device");
+  placed_ = std::make_unique<PlacedExperts>(layers, placement, memory_, stream_, processor);
+  return placed_->layers();
+}
+
 void CudaOps::beside(const std::function<void()>& work) {
   if (plan_.tokens > kBesideTokens || lane_ == &side_) return work();
   forked_.record(stream_);
@@ -170,7 +187,10 @@ void CudaOps::do_route(const Route& op) {
   run(cuda::route, op);
 }
 void CudaOps::do_experts(const Experts& op) {
-  run(cuda::experts, op);
+  if (op.matrices.placed < 0) return run(cuda::experts, op);
+  ensure(placed_ != nullptr, "cuda: these experts were placed by another backend");
+  lane_->scratch.give_back_all();
+  placed_->run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
 }
 
 }  // namespace krasis::cuda

@@ -10,6 +10,7 @@
 #include "cuda/device_memory.h"
 #include "cuda/devices.h"
 #include "cuda/launch.h"
+#include "cuda/placed_experts.h"
 #include "cuda/runtime.h"
 #include "cuda/step_graphs.h"
 #include "cuda/step_tables.h"
@@ -30,6 +31,12 @@ class CudaOps final : public Ops {
   void run_step(const StepKey& key, const std::function<void()>& work) override;
   void beside(const std::function<void()>& work) override;
   void join() override;
+  void begin_pass(std::int64_t tokens, std::int64_t parts) override;
+  void end_pass() override;
+
+  // As place_experts() in cuda/devices.h.
+  std::span<const ExpertMatrices> place_experts(std::span<const ExpertMatrices> layers,
+                                                const ExpertPlacement& placement, Ops& processor);
 
  private:
   void do_embedding(const Embedding& op) override;
@@ -80,6 +87,7 @@ class CudaOps final : public Ops {
   StepTables tables_;
   std::span<const Segment> segments_;  // that the tables are of
   StepGraphs graphs_;
+  std::unique_ptr<PlacedExperts> placed_;  // nullptr: all experts are in memory()
 };
 
 }  // namespace krasis::cuda

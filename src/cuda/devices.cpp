@@ -83,4 +83,9 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options) {
   return std::make_unique<CudaOps>(device, options);
 }
 
+std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
+                                              const ExpertPlacement& placement, Ops& processor) {
+  return static_cast<CudaOps&>(ops).place_experts(layers, placement, processor);
+}
+
 }  // namespace krasis::cuda

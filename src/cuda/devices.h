@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/ops.h"
+#include "residency/placement.h"
 
 namespace krasis::cuda {
 
@@ -41,5 +42,13 @@ std::size_t fixed_device_bytes(std::size_t memory_bytes);
 // Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
 // cannot be used, Error(OutOfMemory) where the memory or its limit is too small.
 std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
+
+// Makes `ops`, which came from make_cuda_ops(), responsible for experts that stay in the program's
+// own memory: `layers` are its tiled sparse layers in the order that a step goes through them. Once
+// an Ops. Returns them as experts() wants them; views that live as long as `ops`. The matrices'
+// memory and `processor`, which computes what is left where it lies and is used by nobody else
+// meanwhile, outlive it. Throws Error(OutOfMemory), Error(InvalidArgument).
+std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
+                                              const ExpertPlacement& placement, Ops& processor);
 
 }  // namespace krasis::cuda

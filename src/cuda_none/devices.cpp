@@ -14,4 +14,11 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& /*options*/) {
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 
+std::span<const ExpertMatrices> place_experts(Ops& /*ops*/,
+                                              std::span<const ExpertMatrices> /*layers*/,
+                                              const ExpertPlacement& /*placement*/,
+                                              Ops& /*processor*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
 }  // namespace krasis::cuda

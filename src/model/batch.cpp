@@ -1,5 +1,6 @@
 #include "model/batch.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -32,6 +33,29 @@ void check_segment(const Batch& batch, std::size_t number, const StateSize& size
 }
 
 }  // namespace
+
+std::vector<Batch> split(const Batch& batch, std::int64_t tokens) {
+  ensure(tokens >= 1, "batch: parts of no tokens");
+  std::vector<Batch> parts;
+  for (const Segment& segment : batch.segments) {
+    for (std::int64_t done = 0; done < segment.rows;) {
+      if (parts.empty() || parts.back().tokens() == tokens) parts.emplace_back();
+      Batch& part = parts.back();
+      const std::int64_t rows = std::min(segment.rows - done, tokens - part.tokens());
+      Segment piece = segment;
+      piece.first_row = part.tokens();
+      piece.rows = rows;
+      piece.past = segment.past + done;
+      part.segments.push_back(piece);
+      const auto from = segment.first_row + done;
+      part.ids.insert(part.ids.end(), batch.ids.begin() + from, batch.ids.begin() + from + rows);
+      part.positions.insert(part.positions.end(), batch.positions.begin() + from,
+                            batch.positions.begin() + from + rows);
+      done += rows;
+    }
+  }
+  return parts;
+}
 
 void check(const Batch& batch, const StateSize& size) {
   if (batch.positions.size() != batch.ids.size())

@@ -18,6 +18,10 @@ struct Batch {
   std::int64_t tokens() const { return static_cast<std::int64_t>(ids.size()); }
 };
 
+// The batch's rows in order, at most `tokens` a part, each a batch with the same page tables; no
+// part asks for logits. A segment that is cut goes on in the next part.
+std::vector<Batch> split(const Batch& batch, std::int64_t tokens);
+
 // Throws Error(InvalidArgument) unless the segments are the batch's rows in order, without gaps,
 // and positions, pages, slots and logit rows agree with them and with a state of that size.
 void check(const Batch& batch, const StateSize& size);

@@ -40,17 +40,21 @@ struct Model::Impl {
   };
 
   Impl(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
-       const DenseFormats& formats, Ops& backend);
+       const DenseFormats& formats, Ops& backend, std::int64_t most_part_tokens);
 
   void forward(const Batch& batch, const ModelState& state, MutableRows logits, Observer* observer);
   std::span<const std::int32_t> place(std::span<const std::int32_t> values);
   void reserve_constants(std::int64_t tokens);
   MutableRows embed(std::span<const std::int32_t> ids);                      // [tokens, hidden]
   void run_layer(const Step& step, std::int64_t layer, MutableRows hidden);  // in place
+  // All tokens through all layers: at once, or part by part through each layer before the next.
+  void run_whole(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
+  void run_parts(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
   void head(const Step& step, Rows hidden, MutableRows logits);
 
   ModelSpec spec;
   Ops& ops;
+  std::int64_t part_tokens;
   float eps;
   RotaryTables rotary;
   DenseMatrix embedding, unembedding;  // the second unused with a tied head stored as it is
@@ -68,9 +72,11 @@ struct Model::Impl {
 };
 
 Model::Impl::Impl(const ModelDescription& description, TensorSource& source,
-                  const ExpertStore* experts, const DenseFormats& formats, Ops& backend)
+                  const ExpertStore* experts, const DenseFormats& formats, Ops& backend,
+                  std::int64_t most_part_tokens)
     : spec(description.spec),
       ops(backend),
+      part_tokens(most_part_tokens),
       eps(static_cast<float>(spec.norm_eps)),
       workspace(backend.memory()) {
   check_dense_tensors(description, source);
@@ -153,15 +159,48 @@ bool is_decode(const Batch& batch) {
   return batch.segments.size() == batch.ids.size() && batch.logit_rows.size() == batch.ids.size();
 }
 
+void Model::Impl::run_whole(const Step& step, std::span<const std::int32_t> positions,
+                            MutableRows hidden) {
+  rotary.compute(positions, ops, workspace);
+  for (std::size_t layer = 0; layer < layers.size(); ++layer)
+    run_layer(step, static_cast<std::int64_t>(layer), hidden);
+}
+
+void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> positions,
+                            MutableRows hidden) {
+  const std::vector<Batch> parts = split(step.batch, part_tokens);
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    std::int64_t first = 0;
+    for (const Batch& part : parts) {
+      const Workspace::Scope scope(workspace);
+      const auto count = static_cast<std::size_t>(part.tokens());
+      ops.begin_step(part.segments, part.tokens());
+      rotary.compute(positions.subspan(static_cast<std::size_t>(first), count), ops, workspace);
+      const Step some = {.batch = part,
+                         .state = step.state,
+                         .ops = ops,
+                         .workspace = workspace,
+                         .rotary = rotary,
+                         .observer = nullptr,
+                         .zeros = step.zeros.first(count),
+                         .ones = step.ones.first(count)};
+      run_layer(some, static_cast<std::int64_t>(layer), hidden.slice(first, part.tokens()));
+      first += part.tokens();
+    }
+  }
+}
+
 void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRows logits,
                           Observer* observer) {
   const Workspace::Scope scope(workspace);
   const std::int64_t tokens = batch.tokens();
   const auto wanted = static_cast<std::int64_t>(batch.logit_rows.size());
-  reserve_constants(tokens);
+  const std::int64_t parts = observer != nullptr ? 1 : (tokens + part_tokens - 1) / part_tokens;
+  const std::int64_t most = parts == 1 ? tokens : part_tokens;
+  reserve_constants(most);
   const auto ids = place(batch.ids);
   const auto positions = place(batch.positions);
-  const auto count = static_cast<std::size_t>(tokens);
+  const auto count = static_cast<std::size_t>(most);
   const Step step = {.batch = batch,
                      .state = state,
                      .ops = ops,
@@ -173,17 +212,17 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRo
   Memory& memory = ops.memory();
   const MutableRows results = memory.is_host() ? logits : workspace.rows(wanted, spec.vocab);
   const auto work = [&] {
-    rotary.compute(positions, ops, workspace);
     const MutableRows hidden = embed(ids);
-    for (std::size_t layer = 0; layer < layers.size(); ++layer)
-      run_layer(step, static_cast<std::int64_t>(layer), hidden);
+    parts == 1 ? run_whole(step, positions, hidden) : run_parts(step, positions, hidden);
     if (wanted > 0) head(step, hidden, results);
   };
   ops.begin_step(batch.segments, tokens);
   if (is_decode(batch) && observer == nullptr) {
     ops.run_step({.tokens = tokens, .state = state.identity()}, work);
   } else {
+    ops.begin_pass(tokens, parts);
     work();
+    ops.end_pass();
   }
   ops.synchronize();
   if (memory.is_host()) return;
@@ -193,8 +232,8 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRo
 }
 
 Model::Model(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
-             const DenseFormats& formats, Ops& ops)
-    : impl_(std::make_unique<Impl>(description, source, experts, formats, ops)) {}
+             const DenseFormats& formats, Ops& ops, std::int64_t part_tokens)
+    : impl_(std::make_unique<Impl>(description, source, experts, formats, ops, part_tokens)) {}
 
 Model::~Model() = default;
 

@@ -34,11 +34,14 @@ class Observer {
 
 class Model {
  public:
+  static constexpr std::int64_t kPartTokens = 8192;
+
   // Everything is looked up, checked and (where asked) quantized here; throws Error naming the
   // tensor. `source`, `experts` and `ops` outlive the model. experts may be null where no layer is
-  // sparse.
+  // sparse. part_tokens: of a larger batch, so many go through a layer at a time, all of them
+  // through one layer before the next.
   Model(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
-        const DenseFormats& formats, Ops& ops);
+        const DenseFormats& formats, Ops& ops, std::int64_t part_tokens = kPartTokens);
   ~Model();
 
   const ModelSpec& spec() const;

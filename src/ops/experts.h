@@ -35,9 +35,10 @@ struct Route {
   std::span<float> weights;     // [tokens, top_k]
 };
 
-// out[t] = sum_j weights[t, j] * expert[ids[t, j]](x[t]);  expert as in ops/matrix.h.
+// out[t] = sum_j weights[t, j] * expert[ids[t, j]](x[t]);  expert as in ops/matrix.h. An id of -1
+// adds nothing: somebody else computes that expert.
 // With tiles, x and the product silu(gate) * up are quantized as in ops/linear.h. x and out do not
-// overlap. Throws InvalidArgument if an id is outside [0, experts).
+// overlap. Throws InvalidArgument if an id is outside [-1, experts).
 struct Experts {
   Rows x;                             // [tokens, hidden]
   std::span<const std::int32_t> ids;  // [tokens, top_k]

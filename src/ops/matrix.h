@@ -46,6 +46,10 @@ struct ExpertMatrices {
     std::size_t w13_tiles, w13_scales, w2_tiles, w2_scales;  // offsets
   };
   std::optional<Tiled> tiled;
+
+  // At least 0: `tiled` lies in the program's own memory although the ops' memory is another, and
+  // this is its number among the layers that the backend was told of (cuda/devices.h).
+  int placed = -1;
 };
 
 }  // namespace krasis

@@ -8,6 +8,8 @@ void Ops::run_step(const StepKey& /*key*/, const std::function<void()>& work) {
   work();
 }
 
+void Ops::begin_pass(std::int64_t /*tokens*/, std::int64_t /*parts*/) {}
+
 void Ops::beside(const std::function<void()>& work) {
   work();
 }

@@ -55,6 +55,12 @@ class Ops {
   // arguments, but for what memory and the segments hold. Between begin_step() and synchronize().
   virtual void run_step(const StepKey& key, const std::function<void()>& work);
 
+  // Until end_pass(), a prompt of `tokens` goes through all layers, layer by layer: experts() is
+  // called `parts` times for each sparse layer before the next. A backend may have the next layer's
+  // experts on their way meanwhile. An earlier pass that was not ended is.
+  virtual void begin_pass(std::int64_t tokens, std::int64_t parts);
+  virtual void end_pass() {}
+
   // Runs `work`, which calls ops, beside what is called until join(): it reads nothing and
   // overwrites nothing that those ops write, and the other way round. What was called before is
   // done before.

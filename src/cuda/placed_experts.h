@@ -1,0 +1,59 @@
+// Routed experts that lie in the program's own memory and of which the device holds some: runs an
+// experts op by whatever way suits the step. One class a way:
+//   ring_experts.h    prompts: whole layers streamed through a ring, one pass over the experts
+//   way_experts.h     shorter prompts: resident, copied and on the processor at the same time
+//   decode_experts.h  steps that are repeated as graphs: resident on the device, the others on the
+//                     processor through a mailbox
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "cuda/expert_copies.h"
+#include "cuda/expert_slots.h"
+#include "cuda/launch.h"
+#include "cuda/runtime.h"
+#include "ops/ops.h"
+#include "residency/placement.h"
+
+namespace krasis::cuda {
+
+// What every way works with. All of it outlives the ways.
+struct PlacedContext {
+  std::span<const ExpertMatrices> layers;  // in the program's own memory, pinned
+  const ExpertPlacement& placement;
+  ExpertSlots& slots;
+  ExpertCopies& copies;
+  std::span<std::byte> ring;  // device memory: placement.ring_layers times the largest layer
+  Memory& memory;             // the device's
+  const Stream& main;         // that the ops are queued on
+  Ops& processor;             // computes experts where they lie
+};
+
+class PlacedExperts {
+ public:
+  PlacedExperts(std::span<const ExpertMatrices> layers, const ExpertPlacement& placement,
+                Memory& memory, const Stream& main, Ops& processor);
+  ~PlacedExperts();
+
+  // As given, each with its number; valid as long as this is.
+  std::span<const ExpertMatrices> layers() const { return layers_; }
+
+  void begin_pass(std::int64_t tokens, std::int64_t parts);
+  void end_pass();
+
+  // In a pass by ring or by ways, else as decode does.
+  void run(const Experts& op, const Launch& launch);
+
+ private:
+  std::vector<ExpertMatrices> layers_;
+  ExpertPlacement placement_;
+  Buffer ring_;
+  ExpertSlots slots_;
+  ExpertCopies copies_;
+  PlacedContext context_;
+  bool in_pass_ = false;
+};
+
+}  // namespace krasis::cuda
