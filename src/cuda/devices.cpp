@@ -88,4 +88,12 @@ std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMa
   return static_cast<CudaOps&>(ops).place_experts(layers, placement, processor);
 }
 
+std::vector<float> expert_heat(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).placed().expert_heat();
+}
+
+void set_expert_heat(Ops& ops, std::span<const float> heat) {
+  static_cast<CudaOps&>(ops).placed().set_expert_heat(heat);
+}
+
 }  // namespace krasis::cuda

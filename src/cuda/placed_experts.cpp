@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "cuda/decode_experts.h"
+#include "cuda/expert_counts.h"
+#include "cuda/expert_swaps.h"
 
 namespace krasis::cuda {
 namespace {
@@ -46,19 +49,47 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .ring = {ring_.data(), ring_.bytes()},
                .memory = memory,
                .main = main,
-               .processor = processor} {}
+               .processor = processor},
+      swaps_(std::make_unique<ExpertSwaps>(context_)),
+      decode_experts_(std::make_unique<DecodeExperts>(context_)) {}
 
 PlacedExperts::~PlacedExperts() = default;
 
-void PlacedExperts::begin_pass(std::int64_t /*tokens*/, std::int64_t /*parts*/) {
+void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t /*parts*/) {
   in_pass_ = true;
+  pass_tokens_ = tokens;
 }
 
 void PlacedExperts::end_pass() {
+  if (in_pass_) swaps_->after_pass(pass_tokens_);
   in_pass_ = false;
 }
 
-void PlacedExperts::run(const Experts& /*op*/, const Launch& /*launch*/) {
+void PlacedExperts::begin_step(std::int64_t tokens) {
+  in_pass_ = false;
+  swaps_->before_step(tokens);
+}
+
+void PlacedExperts::check_step() {
+  decode_experts_->check_answers();
+}
+
+StepPartner& PlacedExperts::step_partner() {
+  return *decode_experts_;
+}
+
+const std::vector<float>& PlacedExperts::expert_heat() const {
+  return swaps_->heat();
+}
+
+void PlacedExperts::set_expert_heat(std::span<const float> heat) {
+  swaps_->set_heat(heat);
+}
+
+void PlacedExperts::run(const Experts& op, const Launch& launch) {
+  unsigned* const counts = swaps_->counts(op.matrices.placed);
+  if (!in_pass_) return decode_experts_->run(op, counts, launch);
+  count_experts(op.ids, counts, launch);
   throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
 }
 

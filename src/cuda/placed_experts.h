@@ -31,6 +31,10 @@ struct PlacedContext {
   Ops& processor;             // computes experts where they lie
 };
 
+class DecodeExperts;
+class ExpertSwaps;
+class StepPartner;
+
 class PlacedExperts {
  public:
   PlacedExperts(std::span<const ExpertMatrices> layers, const ExpertPlacement& placement,
@@ -43,6 +47,16 @@ class PlacedExperts {
   void begin_pass(std::int64_t tokens, std::int64_t parts);
   void end_pass();
 
+  // Before a step of so many tokens that is no pass, and after its end: throws Error(Device) if its
+  // results are worth nothing.
+  void begin_step(std::int64_t tokens);
+  void check_step();
+  StepPartner& step_partner();
+
+  // As in cuda/devices.h.
+  const std::vector<float>& expert_heat() const;
+  void set_expert_heat(std::span<const float> heat);
+
   // In a pass by ring or by ways, else as decode does.
   void run(const Experts& op, const Launch& launch);
 
@@ -53,6 +67,9 @@ class PlacedExperts {
   ExpertSlots slots_;
   ExpertCopies copies_;
   PlacedContext context_;
+  std::unique_ptr<ExpertSwaps> swaps_;
+  std::unique_ptr<DecodeExperts> decode_experts_;
+  std::int64_t pass_tokens_ = 0;
   bool in_pass_ = false;
 };
 

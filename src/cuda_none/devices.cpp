@@ -21,4 +21,12 @@ std::span<const ExpertMatrices> place_experts(Ops& /*ops*/,
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 
+std::vector<float> expert_heat(const Ops& /*ops*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
+void set_expert_heat(Ops& /*ops*/, std::span<const float> /*heat*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
 }  // namespace krasis::cuda
