@@ -117,19 +117,17 @@ void clear(MutableRows rows, const Launch& launch) {
 struct Sources {
   TileSource w13, w2;
 
-  explicit Sources(const ExpertMatrices::Tiled& tiled)
+  Sources(const ExpertMatrices::Tiled& tiled, const std::byte* const* table)
       : w13(TileSource::of(tiled.w13, tiled.base, tiled.w13_tiles, tiled.w13_scales)),
         w2(TileSource::of(tiled.w2, tiled.base, tiled.w2_tiles, tiled.w2_scales)) {
-    w13.expert_bytes = tiled.expert_bytes;
-    w2.expert_bytes = tiled.expert_bytes;
+    w13.expert_bytes = w2.expert_bytes = tiled.expert_bytes;
+    w13.table = w2.table = table;
   }
 };
 
 // Two launches, bound by reading the weights.
-void few_tokens(const Experts& op, const Launch& launch) {
-  const ExpertMatrices::Tiled& tiled = *op.matrices.tiled;
-  const Widths widths(tiled);
-  const Sources sources(tiled);
+void few_tokens(const Experts& op, const Sources& sources, const Launch& launch) {
+  const Widths widths(*op.matrices.tiled);
   const auto pairs = static_cast<std::size_t>(op.x.rows * op.top_k);
   const bool one = op.matrices.experts == 1 && op.top_k == 1;
   Scratch& scratch = launch.scratch;
@@ -199,10 +197,9 @@ struct Intermediates {
   __nv_bfloat16* result;  // nullptr if top_k is 1
 };
 
-void many_tokens(const Experts& op, const Intermediates& memory, const Launch& launch) {
-  const ExpertMatrices::Tiled& tiled = *op.matrices.tiled;
-  const Widths widths(tiled);
-  const Sources sources(tiled);
+void many_tokens(const Experts& op, const Sources& sources, const Intermediates& memory,
+                 const Launch& launch) {
+  const Widths widths(*op.matrices.tiled);
   const auto pairs = static_cast<int>(op.x.rows * op.top_k);
   rows_to_bf16(op.x, memory.x, widths.x, launch);
 
@@ -250,12 +247,8 @@ void many_tokens(const Experts& op, const Intermediates& memory, const Launch& l
   add_pairs(memory.result, widths.result, op, launch);
 }
 
-}  // namespace
-
-void experts(const Experts& op, const Launch& launch) {
-  if (op.x.rows == 0) return;
-  if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
-  if (are_few(op.matrices, op.x.rows, op.top_k)) return few_tokens(op, launch);
+void tiled_experts(const Experts& op, const Sources& sources, const Launch& launch) {
+  if (are_few(op.matrices, op.x.rows, op.top_k)) return few_tokens(op, sources, launch);
 
   const Widths widths(*op.matrices.tiled);
   const std::int64_t part = part_tokens(widths, op.matrices, op.x.rows, op.top_k,
@@ -274,8 +267,20 @@ void experts(const Experts& op, const Launch& launch) {
     memory.gated = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.gated));
     if (op.top_k > 1)
       memory.result = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.result));
-    many_tokens(some, memory, {launch.stream, again, launch.device, launch.tables});
+    many_tokens(some, sources, memory, {launch.stream, again, launch.device, launch.tables});
   }
+}
+
+}  // namespace
+
+void experts(const Experts& op, const Launch& launch) {
+  if (op.x.rows == 0) return;
+  if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
+  tiled_experts(op, Sources(*op.matrices.tiled, nullptr), launch);
+}
+
+void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch) {
+  if (op.x.rows > 0) tiled_experts(op, Sources(*op.matrices.tiled, table), launch);
 }
 
 std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t tokens,
