@@ -6,6 +6,8 @@
 #include "cuda/decode_experts.h"
 #include "cuda/expert_counts.h"
 #include "cuda/expert_swaps.h"
+#include "cuda/ring_experts.h"
+#include "residency/first_residents.h"
 
 namespace krasis::cuda {
 namespace {
@@ -35,13 +37,13 @@ const ExpertPlacement& checked(const ExpertPlacement& placement) {
 
 PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                              const ExpertPlacement& placement, Memory& memory, const Stream& main,
-                             Ops& processor)
+                             Ops& processor, ExpertCopies::Pinning pinning)
     : layers_(numbered(layers)),
       placement_(checked(placement)),
       ring_(memory.allocate(static_cast<std::size_t>(placement.ring_layers) *
                             largest_layer_bytes(layers))),
       slots_(memory, layers_, placement.resident),
-      copies_(layers_),
+      copies_(layers_, pinning),
       context_{.layers = layers_,
                .placement = placement_,
                .slots = slots_,
@@ -51,13 +53,34 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .main = main,
                .processor = processor},
       swaps_(std::make_unique<ExpertSwaps>(context_)),
-      decode_experts_(std::make_unique<DecodeExperts>(context_)) {}
+      decode_experts_(std::make_unique<DecodeExperts>(context_)) {
+  if (placement_.mode != ExpertMode::ActiveOnly)
+    ring_experts_ = std::make_unique<RingExperts>(context_);
+  fill_slots();
+}
 
 PlacedExperts::~PlacedExperts() = default;
 
-void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t /*parts*/) {
+void PlacedExperts::fill_slots() {
+  std::vector<std::int64_t> experts;
+  for (const ExpertMatrices& layer : layers_) experts.push_back(layer.experts);
+  const auto residents = first_residents(experts, slots_.count());
+  std::int64_t slot = 0;
+  for (const ResidentExpert& resident : residents) {
+    const ExpertMatrices::Tiled& tiled = *layers_[static_cast<std::size_t>(resident.layer)].tiled;
+    slots_.put(slot, {resident.layer, resident.expert});
+    copies_.copy(slots_.slot(slot++),
+                 tiled.base + static_cast<std::size_t>(resident.expert) * tiled.expert_bytes,
+                 tiled.expert_bytes);
+  }
+  copies_.stream().synchronize();
+  slots_.publish();
+}
+
+void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   in_pass_ = true;
   pass_tokens_ = tokens;
+  if (ring_experts_ != nullptr) ring_experts_->begin_pass(parts);
 }
 
 void PlacedExperts::end_pass() {
@@ -86,10 +109,15 @@ void PlacedExperts::set_expert_heat(std::span<const float> heat) {
   swaps_->set_heat(heat);
 }
 
+std::vector<LayerTimes> PlacedExperts::pass_times() const {
+  return ring_experts_ == nullptr ? std::vector<LayerTimes>() : ring_experts_->times();
+}
+
 void PlacedExperts::run(const Experts& op, const Launch& launch) {
   unsigned* const counts = swaps_->counts(op.matrices.placed);
   if (!in_pass_) return decode_experts_->run(op, counts, launch);
   count_experts(op.ids, counts, launch);
+  if (ring_experts_ != nullptr) return ring_experts_->run(op, launch);
   throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
 }
 
