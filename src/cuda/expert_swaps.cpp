@@ -69,7 +69,7 @@ void ExpertSwaps::mark_residents() {
 
 void ExpertSwaps::before_step(std::int64_t tokens) {
   const auto slots = static_cast<std::size_t>(context_.slots.count());
-  if (slots == 0 || slots == residents_.size()) return;
+  if (!context_.placement.adaptive || slots == 0 || slots == residents_.size()) return;
   finish_copies();
   tokens_ += tokens;
   ++steps_;
