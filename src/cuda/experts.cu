@@ -54,8 +54,8 @@ std::int64_t part_tokens(const Widths& widths, const ExpertMatrices& matrices, s
 }
 
 template <bool Aligned>
-__global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, const float* weights,
-                                 int top_k, MutableRows out) {
+__global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, const int* ids,
+                                 const float* weights, int top_k, MutableRows out) {
   const long long pieces = (out.cols + kPiece - 1) / kPiece;
   const long long all = out.rows * pieces;
   for (long long at = blockIdx.x * static_cast<long long>(kThreads) + threadIdx.x; at < all;
@@ -66,6 +66,7 @@ __global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, c
     const auto* from = values + token * top_k * width + column;
 #pragma unroll 4
     for (int j = 0; j < top_k; ++j) {
+      if (ids[token * top_k + j] < 0) continue;  // nobody wrote its value
       const float weight = weights[token * top_k + j];
       const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + j * width));
       const unsigned words[4] = {v.x, v.y, v.z, v.w};
@@ -94,15 +95,23 @@ void add_pairs(const __nv_bfloat16* values, std::int64_t width, const Experts& o
   const auto blocks = static_cast<unsigned>(
       std::min<std::int64_t>(wanted, std::int64_t{launch.device.multiprocessors} * 32));
   const auto top_k = static_cast<int>(op.top_k);
+  const int* ids = op.ids.data();
   const float* weights = op.weights.data();
   if (reinterpret_cast<std::uintptr_t>(op.out.data) % 16 == 0 && op.out.stride % 4 == 0) {
     add_pairs_kernel<true>
-        <<<blocks, kThreads, 0, launch.stream>>>(values, width, weights, top_k, op.out);
+        <<<blocks, kThreads, 0, launch.stream>>>(values, width, ids, weights, top_k, op.out);
   } else {
     add_pairs_kernel<false>
-        <<<blocks, kThreads, 0, launch.stream>>>(values, width, weights, top_k, op.out);
+        <<<blocks, kThreads, 0, launch.stream>>>(values, width, ids, weights, top_k, op.out);
   }
   check_launch("experts: sum");
+}
+
+void clear(MutableRows rows, const Launch& launch) {
+  check(cudaMemset2DAsync(rows.data, static_cast<std::size_t>(rows.stride) * sizeof(float), 0,
+                          static_cast<std::size_t>(rows.cols) * sizeof(float),
+                          static_cast<std::size_t>(rows.rows), launch.stream),
+        "clearing the experts' sums");
 }
 
 struct Sources {
@@ -223,6 +232,7 @@ void many_tokens(const Experts& op, const Sources& sources, const Intermediates&
   second.x_stride = widths.gated;
   second.pairs_a_row = 0;
   if (op.top_k == 1) {
+    if (lists.order != nullptr) clear(op.out, launch);  // of tokens that have no expert
     second.out = op.out.data;
     second.out_stride = op.out.stride;
     second.rows = static_cast<int>(op.matrices.hidden);
