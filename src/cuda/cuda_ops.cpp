@@ -117,6 +117,10 @@ PlacedExperts& CudaOps::placed() const {
   return *placed_;
 }
 
+std::vector<WayTimes> CudaOps::way_times() const {
+  return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
+}
+
 std::vector<LayerTimes> CudaOps::pass_times() const {
   return placed_ == nullptr ? std::vector<LayerTimes>() : placed_->pass_times();
 }

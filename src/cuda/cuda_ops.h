@@ -39,6 +39,7 @@ class CudaOps final : public Ops {
                                                 const ExpertPlacement& placement, Ops& processor);
   PlacedExperts& placed() const;  // once that was called
   std::vector<LayerTimes> pass_times() const;
+  std::vector<WayTimes> way_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;
