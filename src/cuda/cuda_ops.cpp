@@ -112,13 +112,13 @@ std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMat
   return placed_->layers();
 }
 
+std::vector<WayTimes> CudaOps::way_times() const {
+  return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
+}
+
 PlacedExperts& CudaOps::placed() const {
   ensure(placed_ != nullptr, "cuda: no experts were placed");
   return *placed_;
-}
-
-std::vector<WayTimes> CudaOps::way_times() const {
-  return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
 }
 
 std::vector<LayerTimes> CudaOps::pass_times() const {

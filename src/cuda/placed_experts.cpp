@@ -55,10 +55,10 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .main = main,
                .processor = processor},
       swaps_(std::make_unique<ExpertSwaps>(context_)),
-      decode_experts_(std::make_unique<DecodeExperts>(context_)) {
+      decode_experts_(std::make_unique<DecodeExperts>(context_)),
+      way_experts_(std::make_unique<WayExperts>(context_)) {
   if (placement_.mode != ExpertMode::ActiveOnly && placement_.mode != ExpertMode::Persistent)
     ring_experts_ = std::make_unique<RingExperts>(context_);
-  way_experts_ = std::make_unique<WayExperts>(context_);
   fill_slots();
 }
 
@@ -133,11 +133,13 @@ std::vector<WayTimes> PlacedExperts::way_times() const {
 }
 
 void PlacedExperts::run(const Experts& op, const Launch& launch) {
-  unsigned* const counts = swaps_->counts(op.matrices.placed);
   top_k_ = op.top_k;
+  unsigned* const counts = swaps_->counts(op.matrices.placed);
   if (!in_pass_) return decode_experts_->run(op, counts, launch);
   count_experts(op.ids, counts, launch);
-  by_ways_ ? way_experts_->run(op, launch) : ring_experts_->run(op, launch);
+  if (by_ways_) return way_experts_->run(op, launch);
+  if (ring_experts_ != nullptr) return ring_experts_->run(op, launch);
+  throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
 }
 
 }  // namespace krasis::cuda
