@@ -190,6 +190,20 @@ void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> posi
   }
 }
 
+// Over also where the step fails.
+class Pass {
+ public:
+  Pass(Ops& ops, std::int64_t tokens, std::int64_t parts) : ops_(ops) {
+    ops.begin_pass(tokens, parts);
+  }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+  ~Pass() { ops_.end_pass(); }
+
+ private:
+  Ops& ops_;
+};
+
 void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRows logits,
                           Observer* observer) {
   const Workspace::Scope scope(workspace);
@@ -220,9 +234,8 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRo
   if (is_decode(batch) && observer == nullptr) {
     ops.run_step({.tokens = tokens, .state = state.identity()}, work);
   } else {
-    ops.begin_pass(tokens, parts);
+    const Pass pass(ops, tokens, parts);
     work();
-    ops.end_pass();
   }
   ops.synchronize();
   if (memory.is_host()) return;
