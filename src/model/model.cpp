@@ -31,6 +31,20 @@ std::unique_ptr<LayerPart> load_ffn(const Ffn& ffn, std::int64_t layer, Loader& 
   return load_sparse_ffn(std::get<SparseFfn>(ffn), layer, loader, experts->layer(layer));
 }
 
+// Over also where the step fails.
+class Pass {
+ public:
+  Pass(Ops& ops, std::int64_t tokens, std::int64_t parts) : ops_(ops) {
+    ops.begin_pass(tokens, parts);
+  }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+  ~Pass() { ops_.end_pass(); }
+
+ private:
+  Ops& ops_;
+};
+
 }  // namespace
 
 struct Model::Impl {
@@ -189,20 +203,6 @@ void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> posi
     }
   }
 }
-
-// Over also where the step fails.
-class Pass {
- public:
-  Pass(Ops& ops, std::int64_t tokens, std::int64_t parts) : ops_(ops) {
-    ops.begin_pass(tokens, parts);
-  }
-  Pass(const Pass&) = delete;
-  Pass& operator=(const Pass&) = delete;
-  ~Pass() { ops_.end_pass(); }
-
- private:
-  Ops& ops_;
-};
 
 void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRows logits,
                           Observer* observer) {
