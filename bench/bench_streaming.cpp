@@ -32,6 +32,7 @@ struct Options {
   ExpertPlacement placement = {.prompt_threshold = 1};
   cuda::DeviceOptions device;
   std::vector<std::int64_t> part_tokens = {Model::kPartTokens};
+  DenseFormat attention = DenseFormat::AsStored;
   std::size_t layers = 0;
   int repeat = 5;
   bool staged = false;
@@ -85,7 +86,8 @@ class Prompts {
   Prompts(const MadeUp& made_up, const ExpertStore& experts, Ops& ops, const Options& options,
           std::int64_t part_tokens)
       : model_(made_up.description, *made_up.source, &experts,
-               {.shared_expert = DenseFormat::Int8,
+               {.attention = options.attention,
+                .shared_expert = DenseFormat::Int8,
                 .dense_mlp = DenseFormat::Int8,
                 .lm_head = DenseFormat::Int8},
                ops, part_tokens),
@@ -249,6 +251,9 @@ int main(int argc, char** argv) {
       ->transform(CLI::AsSizeValue(false));
   app.add_option("--scratch", options.device.scratch_bytes)->transform(CLI::AsSizeValue(false));
   app.add_option("--repeat", options.repeat);
+  app.add_flag_callback(
+      "--int8-attention", [&] { options.attention = DenseFormat::Int8; },
+      "attention in 8 bits, as the rest");
   app.add_flag("--staged", options.staged, "as where memory cannot be pinned");
   app.add_flag("--timeline", options.timeline, "print when each layer was copied and computed");
   app.add_flag("--check", options.check, "compare with all experts in the device's memory");
