@@ -55,10 +55,10 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .main = main,
                .processor = processor},
       swaps_(std::make_unique<ExpertSwaps>(context_)),
-      decode_experts_(std::make_unique<DecodeExperts>(context_)) {
+      decode_experts_(std::make_unique<DecodeExperts>(context_)),
+      way_experts_(std::make_unique<WayExperts>(context_)) {
   if (placement_.mode != ExpertMode::ActiveOnly && placement_.mode != ExpertMode::Persistent)
     ring_experts_ = std::make_unique<RingExperts>(context_);
-  way_experts_ = std::make_unique<WayExperts>(context_);
   fill_slots();
 }
 
