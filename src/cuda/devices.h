@@ -80,6 +80,7 @@ struct WayTimes {
   double predicted_ms = 0;      // until the later one of link and processor ends
   double residents_end_ms = 0;  // those in the device's memory are computed
   double copy_begin_ms = 0, copy_end_ms = 0;
+  double host_ms = 0;       // until the host had divided them and queued what the device does
   double processor_ms = 0;  // how long the processor computed
   double end_ms = 0;
 };

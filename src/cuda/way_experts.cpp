@@ -21,6 +21,11 @@ void reserve(PinnedBuffer& buffer, std::size_t bytes, const Stream& main) {
   buffer = PinnedBuffer(bytes + bytes / 4);
 }
 
+double ms_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
+}
+
 template <class T>
 void queue_download(PinnedBuffer& to, std::span<const T> from, const Stream& main) {
   check(cudaMemcpyAsync(to.data(), from.data(), from.size_bytes(), cudaMemcpyDeviceToHost,
@@ -106,8 +111,10 @@ void WayExperts::run(const Experts& op, const Launch& launch) {
   if (allowed_.processor && context_.slots.count() > 0) run_at(call, residents);
   clock.residents.record(context_.main);
   clock.routed.synchronize();
+  const auto routed = std::chrono::steady_clock::now();
   divide_experts(op, clock);
   run_copies(call, clock);
+  clock.counts.host_ms = ms_since(routed);
   run_processor(call, clock);
   clock.done.record(context_.main);
 }
@@ -254,8 +261,7 @@ void WayExperts::run_processor(Call& call, Clock& clock) {
        .matrices = context_.layers[static_cast<std::size_t>(op.matrices.placed)],
        .out = sums});
   context_.processor.synchronize();
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  clock.counts.processor_ms = took.count();
+  clock.counts.processor_ms = ms_since(start);
   call.add(sums);  // the device reads the program's memory
 }
 

@@ -128,7 +128,8 @@ PromptTimes predict(const ExpertPlacement& placement, const PromptShape& shape) 
   const std::vector<std::int32_t> counts(missing, std::max(each, 1));
   std::vector<Way> ways(missing, Way::None);
   const double layer = divide(counts, costs, allowed_ways(placement, shape.tokens), ways);
-  return {.ring = std::max(layers * layer_copy, device) + layer_copy,
+  return {.ring = std::max(layers * layer_copy + device / std::max(layers, 1.0),
+                           device + layer_copy),
           .ways = device + layers * static_cast<double>(shape.parts) * layer};
 }
 
