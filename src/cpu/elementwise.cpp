@@ -71,6 +71,24 @@ void gated_rms_norm(const Machine& machine, const GatedRmsNorm& op) {
   });
 }
 
+void add_norm(const Machine& machine, const AddNorm& op) {
+  constexpr double kPasses = 2;
+  for_rows(machine, op.x.rows, op.x.cols, kPasses * kMoveNs, [&](std::int64_t t) {
+    const float* added = op.y.row(t);
+    if (op.z.rows > 0) {
+      machine.kernels.add(added, op.z.row(t), op.x.cols, op.out.row(t));
+      added = op.out.row(t);
+    }
+    machine.kernels.add(op.x.row(t), added, op.x.cols, op.sum.row(t));
+    machine.kernels.norm_row({.x = op.sum.row(t),
+                              .weight = op.weight.data(),
+                              .gate = nullptr,
+                              .eps = op.eps,
+                              .columns = op.x.cols,
+                              .out = op.out.row(t)});
+  });
+}
+
 void add(const Machine& machine, const Add& op) {
   for_rows(machine, op.x.rows, op.x.cols, kMoveNs, [&](std::int64_t t) {
     machine.kernels.add(op.x.row(t), op.y.row(t), op.x.cols, op.out.row(t));

@@ -3,7 +3,7 @@
 // tile of keys the warps of a row group first divide the keys, then, once the weights lie in shared
 // memory, the columns of the values. The next tile arrives meanwhile.
 #include "cuda/attention_parts.cuh"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -263,6 +263,8 @@ template <class T>
 __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
     shared_rows(const AttentionArguments a) {
   extern __shared__ __align__(1024) Bits16 shared[];
+  let_later_start();
+  wait_for_earlier();
   AttentionTile tile;
   if (!find_tile<T::kRows, T::shape.keys>(a, tile)) return;
   const Place<T> place(shared);
@@ -299,15 +301,12 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
 }
 
 template <SharedShape S>
-void launch(const AttentionArguments& a, cudaStream_t stream) {
+void start(const AttentionArguments& a, const Launch& launch) {
   using T = SharedTile<S>;
-  check(cudaFuncSetAttribute(shared_rows<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(T::kSharedBytes)),
-        "asking for the shared memory of attention");
   const dim3 grid(static_cast<unsigned>(a.part.row_tiles * a.kv_heads * a.part.splits),
                   static_cast<unsigned>(a.tables.segments));
-  shared_rows<T><<<grid, T::kThreads, T::kSharedBytes, stream>>>(a);
-  check_launch("attention with shared rows");
+  start_early(shared_rows<T>,
+              {.blocks = grid, .threads = T::kThreads, .shared_bytes = T::kSharedBytes}, launch, a);
 }
 
 //                                key, value, latent, groups, warps, tiles, keys, blocks
@@ -320,20 +319,20 @@ constexpr SharedShape kLatentLarge = {576, 512, true, 2, 4, 2, 64, 1};
 
 }  // namespace
 
-void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream) {
-  if (dim == 64) return launch<kDecode64>(arguments, stream);
-  if (dim == 128) return launch<kDecode128>(arguments, stream);
-  return launch<kDecode256>(arguments, stream);
+void attention_decode(const AttentionArguments& arguments, int dim, const Launch& launch) {
+  if (dim == 64) return start<kDecode64>(arguments, launch);
+  if (dim == 128) return start<kDecode128>(arguments, launch);
+  return start<kDecode256>(arguments, launch);
 }
 
-void attention_latent(const AttentionArguments& arguments, cudaStream_t stream) {
+void attention_latent(const AttentionArguments& arguments, const Launch& launch) {
   switch (arguments.part.kernel) {
     case AttentionKernel::LatentMedium:
-      return launch<kLatentMedium>(arguments, stream);
+      return start<kLatentMedium>(arguments, launch);
     case AttentionKernel::LatentLarge:
-      return launch<kLatentLarge>(arguments, stream);
+      return start<kLatentLarge>(arguments, launch);
     default:
-      return launch<kLatentSmall>(arguments, stream);
+      return start<kLatentSmall>(arguments, launch);
   }
 }
 

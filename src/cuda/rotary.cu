@@ -78,7 +78,7 @@ struct RotatePair {
 void rotary_table(const RotaryTable& op, const Launch& launch) {
   launch_packs<1>(
       TableRow{op.positions.data(), op.frequencies.data(), op.scale, op.cosine, op.sine},
-      op.cosine.rows, op.cosine.cols, launch.stream);
+      op.cosine.rows, op.cosine.cols, launch);
   check_launch("rotary_table");
 }
 
@@ -89,15 +89,13 @@ void rotary(const Rotary& op, const Launch& launch) {
                     packs_fit(op.x, 4) && op.x.rows < (std::int64_t{1} << 31) &&
                     op.heads < (std::int64_t{1} << 31);
   if (wide && op.interleaved) {
-    launch_packs<2>(RotateRow<true>{op.x, op.cosine, op.sine, op.heads}, op.x.rows, half,
-                    launch.stream);
+    launch_packs<2>(RotateRow<true>{op.x, op.cosine, op.sine, op.heads}, op.x.rows, half, launch);
   } else if (wide) {
-    launch_packs<4>(RotateRow<false>{op.x, op.cosine, op.sine, op.heads}, op.x.rows, half,
-                    launch.stream);
+    launch_packs<4>(RotateRow<false>{op.x, op.cosine, op.sine, op.heads}, op.x.rows, half, launch);
   } else {
     launch_packs<1>(RotatePair{op.x, op.cosine, op.sine, op.heads, op.interleaved ? 2 : 1,
                                op.interleaved ? 1 : half},
-                    op.x.rows, half, launch.stream);
+                    op.x.rows, half, launch);
   }
   check_launch("rotary");
 }

@@ -88,6 +88,33 @@ void check(const GatedRmsNorm& op) {
   distinct(kName, "out", op.out, "weight", row_of(op.weight), InPlace::No);
 }
 
+void check(const AddNorm& op) {
+  constexpr const char* kName = "add_norm";
+  ops_check::rows(kName, "x", op.x);
+  ops_check::rows(kName, "y", op.y);
+  ops_check::rows(kName, "z", op.z);
+  ops_check::rows(kName, "sum", op.sum);
+  ops_check::rows(kName, "out", op.out);
+  const bool fits = same_shape(op.x, op.y) && (op.z.rows == 0 || same_shape(op.x, op.z)) &&
+                    same_shape(op.x, op.sum) && same_shape(op.x, op.out) && op.x.cols > 0 &&
+                    static_cast<std::int64_t>(op.weight.size()) == op.x.cols;
+  require(fits, kName, [&] {
+    return "x " + shape_of(op.x) + ", y " + shape_of(op.y) + ", z " + shape_of(op.z) + ", weight " +
+           count_of(op.weight) + ", sum " + shape_of(op.sum) + ", out " + shape_of(op.out) +
+           " do not fit together";
+  });
+  require_eps(kName, op.eps);
+  distinct(kName, "sum", op.sum, "x", op.x, InPlace::Yes);
+  distinct(kName, "sum", op.sum, "out", op.out, InPlace::No);
+  distinct(kName, "out", op.out, "x", op.x, InPlace::No);
+  for (const MutableRows& result : {op.sum, op.out}) {
+    const char* const name = result.data == op.sum.data ? "sum" : "out";
+    distinct(kName, name, result, "y", op.y, InPlace::No);
+    distinct(kName, name, result, "z", op.z, InPlace::No);
+    distinct(kName, name, result, "weight", row_of(op.weight), InPlace::No);
+  }
+}
+
 void check(const Add& op) {
   constexpr const char* kName = "add";
   ops_check::rows(kName, "x", op.x);

@@ -42,6 +42,16 @@ void gated_rms_norm(const GatedRmsNorm& op) {
   }
 }
 
+void add_norm(const AddNorm& op) {
+  for (std::int64_t t = 0; t < op.x.rows; ++t) {
+    for (std::int64_t d = 0; d < op.x.cols; ++d) {
+      const float added = op.y.row(t)[d] + (op.z.rows > 0 ? op.z.row(t)[d] : 0.0F);
+      op.sum.row(t)[d] = op.x.row(t)[d] + added;
+    }
+  }
+  rms_norm({.x = op.sum, .weight = op.weight, .eps = op.eps, .out = op.out});
+}
+
 void add(const Add& op) {
   for (std::int64_t t = 0; t < op.x.rows; ++t) {
     for (std::int64_t d = 0; d < op.x.cols; ++d)

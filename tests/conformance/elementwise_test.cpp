@@ -87,6 +87,37 @@ TEST(Conformance, GatedRmsNorm) {
   }
 }
 
+TEST(Conformance, AddNorm) {
+  for (const Size& size : {Size{1, 1}, {3, 7}, {2, 8}, {5, 17}, {1, 2048}, {1, 5120}, {300, 65}}) {
+    const std::int64_t rows = size.rows;
+    const std::int64_t cols = size.cols;
+    const auto values = normal_values(rows * cols, 20);
+    const auto weight = normal_values(cols, 21);
+    StridedRows x(rows, cols, values), y(rows, cols, normal_values(rows * cols, 22), 5),
+        z(rows, cols, normal_values(rows * cols, 23)), sum(rows, cols), expected(rows, cols);
+    for (const bool two : {false, true}) {
+      AddNorm op{.x = x.view(),
+                 .y = y.view(),
+                 .z = two ? Rows(z.view()) : Rows{},
+                 .weight = weight,
+                 .eps = 1e-6F,
+                 .sum = sum.view(),
+                 .out = expected.view()};
+      make_reference_ops()->add_norm(op);
+      for_each_backend([&](Ops& ops) {
+        StridedRows stream(rows, cols, values), actual(rows, cols);
+        op.x = op.sum = stream.view();
+        op.out = actual.view();
+        ops.add_norm(op);
+        EXPECT_EQ(stream.values(), sum.values());
+        EXPECT_TRUE(stream.gaps_untouched());
+        expect_near(actual.values(), expected.values(), expected.values(), norm_tolerance(cols));
+        EXPECT_TRUE(actual.gaps_untouched());
+      });
+    }
+  }
+}
+
 TEST(Conformance, AddAndCopyAreExact) {
   for (const Size& size : kSizes) {
     const std::int64_t rows = size.rows;
