@@ -33,6 +33,7 @@ struct DeviceOptions {
   std::size_t vram_limit_bytes = 0;  // of all that is allocated there; 0: what the device has
   std::size_t scratch_bytes = 0;     // for one op's intermediate results; 0: by the memory's size
   bool graphs = true;                // repeat decode steps as graphs
+  bool pin_experts = true;           // placed ones; false: as where the system refuses
 };
 
 // Bytes that make_cuda_ops() takes for itself on a device with `memory_bytes` (of the device or of
@@ -50,5 +51,15 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
 // meanwhile, outlive it. Throws Error(OutOfMemory), Error(InvalidArgument).
 std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
                                               const ExpertPlacement& placement, Ops& processor);
+
+// When a layer's experts were copied and computed, milliseconds after the beginning of the pass.
+struct LayerTimes {
+  double copy_begin_ms, copy_end_ms;
+  double experts_begin_ms, experts_end_ms;
+};
+
+// Of each layer of placed experts in the last pass in which all of them were streamed; nothing if
+// there was none. `ops` came from make_cuda_ops(). Waits for the pass to end.
+std::vector<LayerTimes> pass_times(const Ops& ops);
 
 }  // namespace krasis::cuda
