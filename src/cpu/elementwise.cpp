@@ -20,21 +20,28 @@ void for_rows(const Machine& machine, std::int64_t rows, std::int64_t cols, doub
             [&](int /*worker*/, std::int64_t row) { work(row); });
 }
 
-void rotate_halves(float* x, const float* cosine, const float* sine, std::int64_t half) {
-  for (std::int64_t i = 0; i < half; ++i) {
+// cosine and sine of a token
+struct Turn {
+  const float *cosine, *sine;
+  std::int64_t half;
+};
+
+// out may be x.
+void rotate_halves(const float* x, const Turn& by, float* out) {
+  for (std::int64_t i = 0; i < by.half; ++i) {
     const float a = x[i];
-    const float b = x[i + half];
-    x[i] = a * cosine[i] - b * sine[i];
-    x[i + half] = b * cosine[i] + a * sine[i];
+    const float b = x[i + by.half];
+    out[i] = a * by.cosine[i] - b * by.sine[i];
+    out[i + by.half] = b * by.cosine[i] + a * by.sine[i];
   }
 }
 
-void rotate_neighbours(float* x, const float* cosine, const float* sine, std::int64_t half) {
-  for (std::int64_t i = 0; i < half; ++i) {
+void rotate_neighbours(const float* x, const Turn& by, float* out) {
+  for (std::int64_t i = 0; i < by.half; ++i) {
     const float a = x[2 * i];
     const float b = x[2 * i + 1];
-    x[2 * i] = a * cosine[i] - b * sine[i];
-    x[2 * i + 1] = b * cosine[i] + a * sine[i];
+    out[2 * i] = a * by.cosine[i] - b * by.sine[i];
+    out[2 * i + 1] = b * by.cosine[i] + a * by.sine[i];
   }
 }
 
@@ -123,7 +130,7 @@ void rotary(const Machine& machine, const Rotary& op) {
   const auto rotate = op.interleaved ? rotate_neighbours : rotate_halves;
   for_rows(machine, op.x.rows, op.x.cols, kMoveNs, [&](std::int64_t r) {
     const std::int64_t token = r / op.heads;
-    rotate(op.x.row(r), op.cosine.row(token), op.sine.row(token), op.x.cols / 2);
+    rotate(op.x.row(r), {op.cosine.row(token), op.sine.row(token), op.x.cols / 2}, op.out.row(r));
   });
 }
 

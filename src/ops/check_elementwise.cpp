@@ -189,15 +189,18 @@ void check(const Rotary& op) {
   ops_check::rows(kName, "cosine", op.cosine);
   ops_check::rows(kName, "sine", op.sine);
   // cols / 2 is compared, not cols: 2 * cols of the table could overflow.
-  const bool fits = op.heads > 0 && same_shape(op.cosine, op.sine) && op.x.cols % 2 == 0 &&
-                    op.x.cols / 2 == op.cosine.cols && op.x.rows % op.heads == 0 &&
-                    op.x.rows / op.heads == op.cosine.rows;
+  ops_check::rows(kName, "out", op.out);
+  const bool fits = op.heads > 0 && same_shape(op.cosine, op.sine) && same_shape(op.x, op.out) &&
+                    op.x.cols % 2 == 0 && op.x.cols / 2 == op.cosine.cols &&
+                    op.x.rows % op.heads == 0 && op.x.rows / op.heads == op.cosine.rows;
   require(fits, kName, [&] {
     return "x " + shape_of(op.x) + ", cosine " + shape_of(op.cosine) + ", sine " +
-           shape_of(op.sine) + ", " + std::to_string(op.heads) + " heads do not fit together";
+           shape_of(op.sine) + ", out " + shape_of(op.out) + ", " + std::to_string(op.heads) +
+           " heads do not fit together";
   });
-  distinct(kName, "x", op.x, "cosine", op.cosine, InPlace::No);
-  distinct(kName, "x", op.x, "sine", op.sine, InPlace::No);
+  distinct(kName, "out", op.out, "x", op.x, InPlace::Yes);
+  distinct(kName, "out", op.out, "cosine", op.cosine, InPlace::No);
+  distinct(kName, "out", op.out, "sine", op.sine, InPlace::No);
 }
 
 }  // namespace krasis

@@ -192,16 +192,23 @@ TEST(Conformance, Rotary) {
                   .cosine = cosine.view(),
                   .sine = sine.view(),
                   .heads = heads,
-                  .interleaved = interleaved};
+                  .interleaved = interleaved,
+                  .out = expected.view()};
         make_reference_ops()->rotary(op);
         // |a c| + |b s| of numbers that are all below 5
         const std::vector<float> magnitude(values.size(), 2 * 5 * 5);
         for_each_backend([&](Ops& ops) {
           StridedRows actual(tokens * heads, 2 * half, values);
-          op.x = actual.view();
+          op.x = op.out = actual.view();
           ops.rotary(op);
           expect_near(actual.values(), expected.values(), magnitude, kUlp);
           EXPECT_TRUE(actual.gaps_untouched());
+          StridedRows given(tokens * heads, 2 * half, values), elsewhere(tokens * heads, 2 * half);
+          op.x = given.view();
+          op.out = elsewhere.view();
+          ops.rotary(op);
+          EXPECT_EQ(elsewhere.values(), actual.values());
+          EXPECT_TRUE(elsewhere.gaps_untouched());
         });
       }
     }

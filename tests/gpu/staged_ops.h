@@ -167,7 +167,7 @@ class StagedOps final : public Ops {
   }
   void do_rotary(const Rotary& given) override {
     Rotary op = given;
-    run(&Ops::rotary, op, op.x, op.cosine, op.sine);
+    run(&Ops::rotary, op, op.x, op.cosine, op.sine, op.out);
   }
   void do_kv_append(const KvAppend& given) override {
     KvAppend op = given;

@@ -199,14 +199,15 @@ TEST(CheckRotaryTable, RefusesWhatDoesNotFit) {
 
 TEST(CheckRotary, RefusesWhatDoesNotFit) {
   Block x(6, 4), table(3, 2);
-  Rotary op{.x = x.view, .cosine = table.view, .sine = table.view, .heads = 2};
+  Rotary op{.x = x.view, .cosine = table.view, .sine = table.view, .heads = 2, .out = x.view};
   EXPECT_EQ(complaint(op), "");
   op.heads = 3;
-  EXPECT_EQ(complaint(op),
-            "rotary: x [6, 4], cosine [3, 2], sine [3, 2], 3 heads do not fit together");
+  EXPECT_EQ(
+      complaint(op),
+      "rotary: x [6, 4], cosine [3, 2], sine [3, 2], out [6, 4], 3 heads do not fit together");
   op.heads = 2;
   op.sine = Rows(x.values.data(), 3, 2);
-  EXPECT_EQ(complaint(op), "rotary: x overlaps sine");
+  EXPECT_EQ(complaint(op), "rotary: out overlaps sine");
 }
 
 }  // namespace
