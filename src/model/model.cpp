@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <cstring>
 #include <fmt/format.h>
 
 #include "model/layer.h"
@@ -49,7 +50,10 @@ struct Model::Impl {
     Observer* observer = nullptr;
   };
   void forward(const Batch& batch, const ModelState& state, const Wanted& wanted);
-  std::span<const std::int32_t> place(std::span<const std::int32_t> values);
+  struct Inputs {
+    std::span<const std::int32_t> ids, positions;  // [tokens]
+  };
+  Inputs place(const Batch& batch);
   void reserve_constants(std::int64_t tokens);
   MutableRows embed(std::span<const std::int32_t> ids);  // [tokens, hidden]
   // hidden becomes what the layer makes of it. normed comes in as its norm for the mixer; it leaves
@@ -62,8 +66,7 @@ struct Model::Impl {
                  MutableRows normed);
   void run_parts(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
   MutableRows norm_wanted(const Step& step, Rows hidden);  // the rows whose logits are wanted
-  void run_all(const Step& step, std::span<const std::int32_t> ids,
-               std::span<const std::int32_t> positions, MutableRows logits);
+  void run_all(const Step& step, const Inputs& inputs, MutableRows logits);
   // Of `logits` in memory(), as `wanted` says.
   void hand_back(const Wanted& wanted, Rows logits, const BestLogits& best);
 
@@ -111,12 +114,14 @@ Model::Impl::Impl(const ModelDescription& description, TensorSource& source,
   dense_bytes = loader.owned_bytes();
 }
 
-std::span<const std::int32_t> Model::Impl::place(std::span<const std::int32_t> values) {
-  if (ops.memory().is_host()) return values;
-  const auto placed = workspace.integers(static_cast<std::int64_t>(values.size()));
-  ops.memory().upload(reinterpret_cast<std::byte*>(placed.data()), values.data(),
-                      values.size_bytes());
-  return placed;
+Model::Impl::Inputs Model::Impl::place(const Batch& batch) {
+  if (ops.memory().is_host()) return {batch.ids, batch.positions};
+  std::vector<std::int32_t> both = batch.ids;  // one copy instead of two
+  both.insert(both.end(), batch.positions.begin(), batch.positions.end());
+  const std::span<std::int32_t> placed = workspace.integers(std::ssize(both));
+  ops.memory().upload(reinterpret_cast<std::byte*>(placed.data()), both.data(),
+                      placed.size_bytes());
+  return {placed.first(batch.ids.size()), placed.last(batch.ids.size())};
 }
 
 void Model::Impl::reserve_constants(std::int64_t tokens) {
@@ -224,15 +229,14 @@ void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> posi
   }
 }
 
-void Model::Impl::run_all(const Step& step, std::span<const std::int32_t> ids,
-                          std::span<const std::int32_t> positions, MutableRows logits) {
-  const MutableRows hidden = embed(ids);
+void Model::Impl::run_all(const Step& step, const Inputs& inputs, MutableRows logits) {
+  const MutableRows hidden = embed(inputs.ids);
   MutableRows normed;
   if (hidden.rows > std::ssize(step.zeros)) {
-    run_parts(step, positions, hidden);
+    run_parts(step, inputs.positions, hidden);
   } else {
     if (logits.rows == hidden.rows) normed = workspace.rows(hidden.rows, hidden.cols);
-    run_whole(step, positions, hidden, normed);
+    run_whole(step, inputs.positions, hidden, normed);
   }
   if (logits.rows == 0) return;
   if (normed.rows == 0) normed = norm_wanted(step, hidden);
@@ -251,8 +255,11 @@ void Model::Impl::hand_back(const Wanted& wanted, Rows logits, const BestLogits&
       download(wanted.logits.row(row), logits.row(row), static_cast<std::size_t>(spec.vocab));
     return;
   }
-  download(wanted.best->ids.data(), best.ids.data(), best.ids.size());
-  download(wanted.best->values.data(), best.values.data(), best.values.size());
+  // Ids and values lie behind one another: one copy instead of two.
+  std::vector<std::int32_t> both(2 * best.ids.size());
+  download(both.data(), best.ids.data(), both.size());
+  std::copy_n(both.begin(), best.ids.size(), wanted.best->ids.begin());
+  std::memcpy(wanted.best->values.data(), both.data() + best.ids.size(), best.values.size_bytes());
 }
 
 void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wanted& wanted) {
@@ -263,8 +270,7 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wan
   const std::int64_t parts = observer != nullptr ? 1 : (tokens + part_tokens - 1) / part_tokens;
   const std::int64_t most = parts == 1 ? tokens : part_tokens;
   reserve_constants(most);
-  const auto ids = place(batch.ids);
-  const auto positions = place(batch.positions);
+  const Inputs inputs = place(batch);
   const auto count = static_cast<std::size_t>(most);
   const Step step = {.batch = batch,
                      .state = state,
@@ -279,12 +285,12 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wan
       is_host && wanted.best == nullptr ? wanted.logits : workspace.rows(rows, spec.vocab);
   BestLogits best = wanted.best == nullptr ? BestLogits{} : *wanted.best;
   if (!is_host && wanted.best != nullptr) {
-    const auto places = static_cast<std::int64_t>(best.ids.size());
-    best.ids = workspace.integers(places);
-    best.values = {workspace.rows(places, 1).data, best.ids.size()};
+    const std::size_t places = best.ids.size();
+    best.ids = workspace.integers(2 * static_cast<std::int64_t>(places)).first(places);
+    best.values = {reinterpret_cast<float*>(best.ids.data() + places), places};
   }
   const auto work = [&] {
-    run_all(step, ids, positions, logits.slice(0, rows));
+    run_all(step, inputs, logits.slice(0, rows));
     if (wanted.best == nullptr) return;
     ops.top_logits({.logits = logits, .count = best.count, .ids = best.ids, .values = best.values});
   };
