@@ -71,6 +71,10 @@ std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMa
   return static_cast<CudaOps&>(ops).place_experts(layers, placement, processor);
 }
 
+std::vector<WayTimes> way_times(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).way_times();
+}
+
 std::vector<LayerTimes> pass_times(const Ops& ops) {
   return static_cast<const CudaOps&>(ops).pass_times();
 }

@@ -25,6 +25,10 @@ std::span<const ExpertMatrices> place_experts(Ops& /*ops*/,
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 
+std::vector<WayTimes> way_times(const Ops& /*ops*/) {
+  return {};
+}
+
 std::vector<LayerTimes> pass_times(const Ops& /*ops*/) {
   return {};
 }
