@@ -29,7 +29,7 @@ struct Grid {
 template <class... Arguments>
 void start_early(void (*kernel)(Arguments...), const Grid& grid, const Launch& launch,
                  const std::type_identity_t<Arguments>&... arguments) {
-  constexpr std::size_t kUnasked = std::size_t{48} << 10;  // what every kernel may have
+  constexpr std::size_t kUnasked = std::size_t{32} << 10;  // every kernel may have 48 KB in all
   if (grid.shared_bytes > kUnasked) {
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(grid.shared_bytes)),
