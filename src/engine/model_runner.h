@@ -17,7 +17,7 @@ class ModelRunner final : public StepRunner {
     model_.forward(batch, state_, logits);
   }
   void forward_best(const Batch& batch, const BestLogits& best) override {
-    model_.forward(batch, state_, best);
+    model_.forward_best(batch, state_, best);
   }
 
  private:

@@ -336,7 +336,7 @@ void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, O
     impl_->forward(batch, state, {.logits = logits, .best = nullptr, .observer = observer});
 }
 
-void Model::forward(const Batch& batch, ModelState& state, const BestLogits& best) {
+void Model::forward_best(const Batch& batch, ModelState& state, const BestLogits& best) {
   check(batch, state.size());
   check_ids("embedding", batch.ids, impl_->spec.vocab);
   if (batch.tokens() > 0)

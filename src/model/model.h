@@ -62,7 +62,7 @@ class Model {
                Observer* observer = nullptr);
 
   // The same for who needs the highest logits only: they are few, and need not come from a device.
-  void forward(const Batch& batch, ModelState& state, const BestLogits& best);
+  void forward_best(const Batch& batch, ModelState& state, const BestLogits& best);
 
  private:
   struct Impl;
