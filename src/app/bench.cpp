@@ -124,7 +124,8 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
                                 .max_sequences = 1,
                                 .prompt_chunk = loaded.prompt_chunk,
                                 .kv_type = loaded.kv_type});
-  run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
+  run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)),  // warm-up
+              std::min<std::int64_t>(options.generate, 4));
   for (const std::int64_t tokens : options.prompt_tokens) {
     std::vector<double> rates;
     for (int i = 0; i < options.repeat; ++i) {

@@ -59,13 +59,12 @@ cuda::DeviceOptions options_for(const DeviceSelection& selection, int index) {
 cuda::DeviceOptions named_device(const DeviceSelection& selection, const DeviceNeed& need,
                                  int index) {
   const cuda::Devices devices = cuda::list_devices();
-  const auto found = std::ranges::find(devices.found, index, &cuda::Device::index);
-  // make_cuda_ops() says what is wrong with a device that is not there or cannot be used.
-  if (found != devices.found.end() && found->problem.empty()) {
-    if (const std::string problem = too_small(*found, selection, need); !problem.empty()) {
-      throw Error(ErrorCode::OutOfMemory,
-                  "cuda: " + problem + "; use --selected-gpus none, or fewer bits");
-    }
+  if (const std::string problem = devices.problem_with(index); !problem.empty())
+    throw Error(ErrorCode::Device, "cuda: " + problem);
+  const cuda::Device& device = devices.found[static_cast<std::size_t>(index)];
+  if (const std::string problem = too_small(device, selection, need); !problem.empty()) {
+    throw Error(ErrorCode::OutOfMemory,
+                "cuda: " + problem + "; use --selected-gpus none, or fewer bits");
   }
   return options_for(selection, index);
 }

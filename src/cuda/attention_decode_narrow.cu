@@ -286,7 +286,7 @@ __global__ void __launch_bounds__(kThreads, T::kBlocks) decode(const AttentionAr
 }
 
 template <class T>
-void launch(const AttentionArguments& a, cudaStream_t stream) {
+void launch_narrow(const AttentionArguments& a, cudaStream_t stream) {
   check(cudaFuncSetAttribute(decode<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(T::kSharedBytes)),
         "asking for the shared memory of attention");
@@ -298,10 +298,10 @@ void launch(const AttentionArguments& a, cudaStream_t stream) {
 
 }  // namespace
 
-void attention_decode_narrow(const AttentionArguments& arguments, int dim, cudaStream_t stream) {
-  if (dim == 64) return attention_shared_narrow(arguments, stream);
-  if (dim == 128) return launch<NarrowTile<128, 3>>(arguments, stream);
-  return launch<NarrowTile<256, 2>>(arguments, stream);
+void attention_decode_narrow(const AttentionArguments& arguments, int dim, const Launch& launch) {
+  if (dim == 64) return attention_shared_narrow(arguments, launch);
+  if (dim == 128) return launch_narrow<NarrowTile<128, 3>>(arguments, launch.stream);
+  return launch_narrow<NarrowTile<256, 2>>(arguments, launch.stream);
 }
 
 }  // namespace krasis::cuda

@@ -8,7 +8,7 @@
 
 #include "cuda/attention_narrow.cuh"
 #include "cuda/attention_parts.cuh"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 
 namespace krasis::cuda {
 
@@ -333,6 +333,8 @@ template <class T>
 __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
     shared_rows(const AttentionArguments a) {
   extern __shared__ __align__(1024) Bits16 shared[];
+  let_later_start();
+  wait_for_earlier();
   AttentionTile tile;
   if (!find_tile<T::kRows, T::shape.keys>(a, tile)) return;
   const Place<T> place(shared);
@@ -357,15 +359,12 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
 }
 
 template <SharedShape S>
-void launch_shared(const AttentionArguments& a, cudaStream_t stream) {
+void launch_shared(const AttentionArguments& a, const Launch& launch) {
   using T = SharedTile<S>;
-  check(cudaFuncSetAttribute(shared_rows<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(T::kSharedBytes)),
-        "asking for the shared memory of attention");
   const dim3 grid(static_cast<unsigned>(a.part.row_tiles * a.kv_heads * a.part.splits),
                   static_cast<unsigned>(a.tables.segments));
-  shared_rows<T><<<grid, T::kThreads, T::kSharedBytes, stream>>>(a);
-  check_launch("attention with shared rows");
+  start_early(shared_rows<T>,
+              {.blocks = grid, .threads = T::kThreads, .shared_bytes = T::kSharedBytes}, launch, a);
 }
 
 }  // namespace krasis::cuda

@@ -10,12 +10,12 @@ constexpr SharedShape kLatent = {576, 512, true, 1, 4, 1, 32, 3, true};
 
 }  // namespace
 
-void attention_shared_narrow(const AttentionArguments& arguments, cudaStream_t stream) {
-  launch_shared<kDecode64>(arguments, stream);
+void attention_shared_narrow(const AttentionArguments& arguments, const Launch& launch) {
+  launch_shared<kDecode64>(arguments, launch);
 }
 
-void attention_latent_narrow(const AttentionArguments& arguments, cudaStream_t stream) {
-  launch_shared<kLatent>(arguments, stream);
+void attention_latent_narrow(const AttentionArguments& arguments, const Launch& launch) {
+  launch_shared<kLatent>(arguments, launch);
 }
 
 }  // namespace krasis::cuda

@@ -142,7 +142,7 @@ void linear_vector(const PlainProduct& p, const Launch& launch) {
                   .threads = dim3(kThreads),
                   .shared_bytes = kWarps * StagedRowsOf<float, 16, true>::kWarpBytes};
   const bool aligned = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0 && p.x_stride % 4 == 0;
-  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, p, launch);
+  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, launch, p);
 }
 
 }  // namespace krasis::cuda

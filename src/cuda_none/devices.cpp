@@ -6,6 +6,10 @@ Devices list_devices() {
   return {.found = {}, .problem = "built without CUDA"};
 }
 
+std::string Devices::problem_with(int /*index*/) const {
+  return problem;
+}
+
 std::size_t fixed_device_bytes(std::size_t /*memory_bytes*/) {
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "model/batch.h"
+#include "model/model.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
@@ -21,6 +22,9 @@ class StepRunner {
   // logits: [batch.logit_rows.size(), vocab()]. A segment with past == 0 begins a sequence,
   // whatever its slot held before. May throw; the engine then gives up the sequences of this batch.
   virtual void forward(const Batch& batch, MutableRows logits) = 0;
+
+  // As forward(), but each row's highest logits are all that is wanted (ops/top_logits.h).
+  virtual void forward_best(const Batch& batch, const BestLogits& best) = 0;
 };
 
 }  // namespace krasis

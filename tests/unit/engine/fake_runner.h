@@ -63,7 +63,19 @@ class FakeRunner final : public StepRunner {
     if (logit_row != logits.rows) throw std::runtime_error("rows of logits were not answered");
   }
 
+  void forward_best(const Batch& batch, const BestLogits& best) override {
+    const std::int64_t rows = std::ssize(batch.logit_rows);
+    std::vector<float> logits(static_cast<std::size_t>(rows * vocab_));
+    forward(batch, {logits.data(), rows, vocab_});
+    make_reference_ops()->top_logits({.logits = {logits.data(), rows, vocab_},
+                                      .count = best.count,
+                                      .ids = best.ids,
+                                      .values = best.values});
+    ++best_steps;
+  }
+
   std::function<void(const Batch&)> before_step;  // may throw
+  std::atomic<int> best_steps = 0;                // that asked for the highest logits only
 
  private:
   std::int32_t& at(const Segment& segment, std::int64_t token) {

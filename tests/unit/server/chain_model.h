@@ -74,6 +74,16 @@ class ChainRunner final : public StepRunner {
     }
   }
 
+  void forward_best(const Batch& batch, const BestLogits& best) override {
+    const std::int64_t rows = std::ssize(batch.logit_rows);
+    std::vector<float> logits(static_cast<std::size_t>(rows * kChainVocab));
+    forward(batch, {logits.data(), rows, kChainVocab});
+    make_reference_ops()->top_logits({.logits = {logits.data(), rows, kChainVocab},
+                                      .count = best.count,
+                                      .ids = best.ids,
+                                      .values = best.values});
+  }
+
   std::function<void()> before_step;
 
  private:
