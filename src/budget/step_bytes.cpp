@@ -120,7 +120,8 @@ std::uint64_t workspace_bytes(const ModelSpec& spec, const StepSize& size) {
   const std::uint64_t layer =
       Pieces(part).add(spec.hidden).add(spec.hidden).bytes() + widest_layer(spec, part);
   const std::uint64_t head = Pieces(size.logit_rows).add(spec.hidden).bytes();
-  return step + rotary_bytes(spec, part) + std::max(layer, head);
+  const std::uint64_t constants = static_cast<std::uint64_t>(size.part_tokens) * 8;
+  return step + rotary_bytes(spec, part) + std::max(layer, head) + constants;
 }
 
 }  // namespace krasis

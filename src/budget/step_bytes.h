@@ -13,7 +13,8 @@ struct StepSize {
   std::int64_t logit_rows = 0;   // tokens whose logits are wanted
 };
 
-// The workspace that such a step and every smaller one fit into.
+// What such a step and every smaller one fit into: its intermediate results, and for every token of
+// a part a 0 and a 1.
 std::uint64_t workspace_bytes(const ModelSpec& spec, const StepSize& size);
 
 // Columns of a feed-forward network with biases: padded, and the one that carries them.
