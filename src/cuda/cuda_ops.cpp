@@ -57,6 +57,8 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
       side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
       main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
       side_{&side_stream_, Scratch(side_scratch_memory_.data(), side_scratch_memory_.bytes())},
+      pinning_(options.pin_experts ? ExpertCopies::Pinning::Allowed
+                                   : ExpertCopies::Pinning::Refused),
       table_writer_(memory_, kMaxTableWords),
       plan_({}, 0),
       graphs_(stream_, options.graphs) {}
@@ -91,8 +93,13 @@ std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMat
                                                        Ops& processor) {
   ensure(placed_ == nullptr, "cuda: experts were placed before");
   check(cudaSetDevice(device_), "choosing the device");
-  placed_ = std::make_unique<PlacedExperts>(layers, placement, memory_, stream_, processor);
+  placed_ =
+      std::make_unique<PlacedExperts>(layers, placement, memory_, stream_, processor, pinning_);
   return placed_->layers();
+}
+
+std::vector<LayerTimes> CudaOps::pass_times() const {
+  return placed_ == nullptr ? std::vector<LayerTimes>() : placed_->pass_times();
 }
 
 void CudaOps::beside(const std::function<void()>& work) {

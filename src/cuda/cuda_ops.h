@@ -37,6 +37,7 @@ class CudaOps final : public Ops {
   // As place_experts() in cuda/devices.h.
   std::span<const ExpertMatrices> place_experts(std::span<const ExpertMatrices> layers,
                                                 const ExpertPlacement& placement, Ops& processor);
+  std::vector<LayerTimes> pass_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;
@@ -81,6 +82,7 @@ class CudaOps final : public Ops {
   Buffer scratch_memory_, side_scratch_memory_;
   Lane main_, side_;
   Lane* lane_ = &main_;
+  ExpertCopies::Pinning pinning_;
   bool side_pending_ = false;  // the main lane has not waited for the side lane's work
   StepTableWriter table_writer_;
   StepPlan plan_;

@@ -109,4 +109,8 @@ double measure_link_rate(Ops& ops) {
   }
 }
 
+std::vector<LayerTimes> pass_times(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).pass_times();
+}
+
 }  // namespace krasis::cuda

@@ -36,6 +36,7 @@ struct DeviceOptions {
   bool graphs = true;                // repeat decode steps as graphs
   // For tests: the allocation of this number, counted from 1, finds no memory; 0: none.
   std::int64_t failing_allocation = 0;
+  bool pin_experts = true;           // placed ones; false: as where the system refuses
 };
 
 // Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
@@ -53,5 +54,15 @@ std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMa
 // Bytes a second that cross the link to the device from pinned memory, measured for some 20 ms.
 // `ops` came from make_cuda_ops(). Throws Error(OutOfMemory), Error(Device).
 double measure_link_rate(Ops& ops);
+
+// When a layer's experts were copied and computed, milliseconds after the beginning of the pass.
+struct LayerTimes {
+  double copy_begin_ms, copy_end_ms;
+  double experts_begin_ms, experts_end_ms;
+};
+
+// Of each layer of placed experts in the last pass in which all of them were streamed; nothing if
+// there was none. `ops` came from make_cuda_ops(). Waits for the pass to end.
+std::vector<LayerTimes> pass_times(const Ops& ops);
 
 }  // namespace krasis::cuda

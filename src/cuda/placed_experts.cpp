@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "cuda/ring_experts.h"
+#include "residency/first_residents.h"
 
 namespace krasis::cuda {
 namespace {
@@ -32,13 +34,13 @@ const ExpertPlacement& checked(const ExpertPlacement& placement) {
 
 PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                              const ExpertPlacement& placement, Memory& memory, const Stream& main,
-                             Ops& processor)
+                             Ops& processor, ExpertCopies::Pinning pinning)
     : layers_(numbered(layers)),
       placement_(checked(placement)),
       ring_(memory.allocate(static_cast<std::size_t>(placement.ring_layers) *
                             largest_layer_bytes(layers))),
       slots_(memory, layers_, placement.resident),
-      copies_(layers_),
+      copies_(layers_, pinning),
       context_{.layers = layers_,
                .placement = placement_,
                .slots = slots_,
@@ -46,19 +48,45 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .ring = {ring_.data(), ring_.bytes()},
                .memory = memory,
                .main = main,
-               .processor = processor} {}
+               .processor = processor} {
+  if (placement_.mode != ExpertMode::ActiveOnly)
+    ring_experts_ = std::make_unique<RingExperts>(context_);
+  fill_slots();
+}
 
 PlacedExperts::~PlacedExperts() = default;
 
-void PlacedExperts::begin_pass(std::int64_t /*tokens*/, std::int64_t /*parts*/) {
+void PlacedExperts::fill_slots() {
+  std::vector<std::int64_t> experts;
+  for (const ExpertMatrices& layer : layers_) experts.push_back(layer.experts);
+  const auto residents = first_residents(experts, slots_.count());
+  std::int64_t slot = 0;
+  for (const ResidentExpert& resident : residents) {
+    const ExpertMatrices::Tiled& tiled = *layers_[static_cast<std::size_t>(resident.layer)].tiled;
+    slots_.put(slot, {resident.layer, resident.expert});
+    copies_.copy(slots_.slot(slot++),
+                 tiled.base + static_cast<std::size_t>(resident.expert) * tiled.expert_bytes,
+                 tiled.expert_bytes);
+  }
+  copies_.stream().synchronize();
+  slots_.publish();
+}
+
+void PlacedExperts::begin_pass(std::int64_t /*tokens*/, std::int64_t parts) {
   in_pass_ = true;
+  if (ring_experts_ != nullptr) ring_experts_->begin_pass(parts);
 }
 
 void PlacedExperts::end_pass() {
   in_pass_ = false;
 }
 
-void PlacedExperts::run(const Experts& /*op*/, const Launch& /*launch*/) {
+std::vector<LayerTimes> PlacedExperts::pass_times() const {
+  return ring_experts_ == nullptr ? std::vector<LayerTimes>() : ring_experts_->times();
+}
+
+void PlacedExperts::run(const Experts& op, const Launch& launch) {
+  if (in_pass_ && ring_experts_ != nullptr) return ring_experts_->run(op, launch);
   throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
 }
 

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "cuda/devices.h"
 #include "cuda/expert_copies.h"
 #include "cuda/expert_slots.h"
 #include "cuda/launch.h"
@@ -31,10 +32,12 @@ struct PlacedContext {
   Ops& processor;             // computes experts where they lie
 };
 
+class RingExperts;
+
 class PlacedExperts {
  public:
   PlacedExperts(std::span<const ExpertMatrices> layers, const ExpertPlacement& placement,
-                Memory& memory, const Stream& main, Ops& processor);
+                Memory& memory, const Stream& main, Ops& processor, ExpertCopies::Pinning pinning);
   ~PlacedExperts();
 
   // As given, each with its number; valid as long as this is.
@@ -46,13 +49,19 @@ class PlacedExperts {
   // In a pass by ring or by ways, else as decode does.
   void run(const Experts& op, const Launch& launch);
 
+  // As pass_times() in cuda/devices.h.
+  std::vector<LayerTimes> pass_times() const;
+
  private:
+  void fill_slots();
+
   std::vector<ExpertMatrices> layers_;
   ExpertPlacement placement_;
   Buffer ring_;
   ExpertSlots slots_;
   ExpertCopies copies_;
   PlacedContext context_;
+  std::unique_ptr<RingExperts> ring_experts_;  // nullptr: the mode streams no layers
   bool in_pass_ = false;
 };
 

@@ -30,6 +30,8 @@ struct ExpertPlacement {
   double link_rate = 0;  // bytes a second to the device
   double processor_rate =
       0;  // bytes of experts a second that the processor computes for few tokens
+  double processor_token_seconds = 0;  // of each token of an expert that has many
+  double memory_rate = 0;  // bytes a second that the program's memory gives to all who read it
 };
 
 // Throws Error(InvalidArgument) naming the member that contradicts the others.
