@@ -70,10 +70,9 @@ class Planner {
   std::uint64_t workspace(std::int64_t pass, std::int64_t part) const {
     const std::int64_t rows =
         request_.logit_rows > 0 ? request_.logit_rows : request_.max_sequences;
-    return workspace_bytes(
-               spec_,
-               {.tokens = pass + request_.max_sequences, .part_tokens = part, .logit_rows = rows}) +
-           static_cast<std::uint64_t>(part) * 8;  // a zero and a one a token (model/model.cpp)
+    return workspace_bytes(spec_, {.tokens = pass + request_.max_sequences,
+                                   .part_tokens = part + request_.max_sequences,
+                                   .logit_rows = rows});
   }
   std::uint64_t least_workspace() const {
     return workspace(least_pass(), std::min(least_pass(), kLeastPart));
@@ -174,6 +173,8 @@ void Planner::fill(const Level& level, Plan& plan) const {
   }
   plan.part_tokens = std::min(plan.part_tokens, plan.pass_tokens);
   plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
+  // A pass that fits one part stays one when sequences that write come with it.
+  if (plan.part_tokens == plan.pass_tokens) plan.part_tokens += request_.max_sequences;
   plan.placement = {.mode = level.all_resident ? ExpertMode::Persistent : level.kind,
                     .resident = plan.resident_experts,
                     .ring_layers = level.ring_layers,
@@ -279,9 +280,14 @@ void check_request(const ModelSpec& spec, const PlanRequest& request) {
           request.max_sequences, "1 to 4096");
   require(request.prompt_chunk >= 0 && request.prompt_chunk <= kMostPass, "prompt_chunk",
           request.prompt_chunk, "0 to 65536");
-  require(request.context_length >= 0 && request.context_length <= spec.context_length,
-          "context_length", request.context_length,
-          "at most what the model was made for, or 0 for as much as fits");
+  require(request.context_length >= 0, "context_length", request.context_length,
+          "a positive number, or 0 for as much as fits");
+  if (request.context_length > spec.context_length) {
+    throw Error(ErrorCode::InvalidArgument,
+                fmt::format("budget: context_length is {}, but the model was made for {} tokens; "
+                            "choose at most that",
+                            request.context_length, spec.context_length));
+  }
   require(request.expert_divisor.value_or(0) >= -1, "expert_divisor",
           request.expert_divisor.value_or(0), "auto, 1, a number of groups, -1 or 0");
 }

@@ -18,7 +18,6 @@ namespace {
 // Up to so many tokens an op leaves most of a device idle, and two run beside each other.
 constexpr int kBesideTokens = 16;
 
-
 DeviceProperties properties_of(int device) {
   const auto attribute = [&](cudaDeviceAttr which) {
     int value = 0;
@@ -67,7 +66,7 @@ CudaOps::~CudaOps() = default;
 
 void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
   check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
-  if (side_pending_) {  // a step that failed left its work there
+  if (side_pending_) {                                   // a step that failed left its work there
     side_stream_.synchronize();
     side_pending_ = false;
   }

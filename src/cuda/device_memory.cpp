@@ -29,7 +29,7 @@ std::size_t DeviceMemory::free_bytes() const {
 }
 
 std::byte* DeviceMemory::do_allocate(std::size_t bytes) {
-  if (failing_allocation_ > 0 && --failing_allocation_ == 0) {
+  if (++allocations_ == failing_allocation_) {
     throw Error(ErrorCode::OutOfMemory,
                 "cuda: " + std::to_string(bytes) + " bytes: this allocation was made to fail");
   }

@@ -16,6 +16,7 @@ class DeviceMemory final : public Memory {
   bool is_host() const override { return false; }
   std::size_t free_bytes() const override;
   std::size_t used_bytes() const override { return used_bytes_; }
+  std::int64_t allocations() const { return allocations_; }  // that were asked for, ever
 
   void upload(std::byte* to, const void* from, std::size_t bytes) override;
   void download(void* to, const std::byte* from, std::size_t bytes) override;
@@ -30,7 +31,8 @@ class DeviceMemory final : public Memory {
   int device_;
   const Stream& stream_;
   std::size_t limit_bytes_;
-  std::int64_t failing_allocation_;  // counts down; 0: none fails
+  std::int64_t failing_allocation_;  // 0: none
+  std::int64_t allocations_ = 0;
   std::size_t used_bytes_ = 0;
   PinnedBuffer staging_[2];
   Event copied_[2];

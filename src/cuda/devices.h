@@ -36,7 +36,7 @@ struct DeviceOptions {
   bool graphs = true;                // repeat decode steps as graphs
   // For tests: the allocation of this number, counted from 1, finds no memory; 0: none.
   std::int64_t failing_allocation = 0;
-  bool pin_experts = true;           // placed ones; false: as where the system refuses
+  bool pin_experts = true;  // placed ones; false: as where the system refuses
 };
 
 // Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
