@@ -106,6 +106,7 @@ void place_experts(LoadedModel& loaded) {
   ExpertPlacement placement = loaded.plan.placement;
   placement.link_rate = loaded.rates.link;
   placement.processor_rate = kExpertShare * loaded.rates.ram;
+  placement.memory_rate = loaded.rates.ram;
   loaded.processor = cpu::make_cpu_ops(*loaded.pool);
   loaded.experts = make_placed_experts(
       spec, cuda::place_experts(*loaded.ops, sparse_expert_layers(spec, *loaded.host_experts),

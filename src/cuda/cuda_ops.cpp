@@ -97,6 +97,10 @@ std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMat
   return placed_->layers();
 }
 
+std::vector<WayTimes> CudaOps::way_times() const {
+  return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
+}
+
 std::vector<LayerTimes> CudaOps::pass_times() const {
   return placed_ == nullptr ? std::vector<LayerTimes>() : placed_->pass_times();
 }

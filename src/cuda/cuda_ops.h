@@ -38,6 +38,7 @@ class CudaOps final : public Ops {
   std::span<const ExpertMatrices> place_experts(std::span<const ExpertMatrices> layers,
                                                 const ExpertPlacement& placement, Ops& processor);
   std::vector<LayerTimes> pass_times() const;
+  std::vector<WayTimes> way_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;

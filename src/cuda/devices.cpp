@@ -109,6 +109,10 @@ double measure_link_rate(Ops& ops) {
   }
 }
 
+std::vector<WayTimes> way_times(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).way_times();
+}
+
 std::vector<LayerTimes> pass_times(const Ops& ops) {
   return static_cast<const CudaOps&>(ops).pass_times();
 }

@@ -65,4 +65,21 @@ struct LayerTimes {
 // there was none. `ops` came from make_cuda_ops(). Waits for the pass to end.
 std::vector<LayerTimes> pass_times(const Ops& ops);
 
+// How a layer's experts were divided between the three ways, and how long each took. Milliseconds
+// after the layer's routing was known to the device.
+struct WayTimes {
+  int layer = 0;  // among those that were placed
+  std::int64_t tokens = 0;
+  std::int64_t resident = 0, copied = 0, processed = 0;  // experts
+  double predicted_ms = 0;      // until the later one of link and processor ends
+  double residents_end_ms = 0;  // those in the device's memory are computed
+  double copy_begin_ms = 0, copy_end_ms = 0;
+  double processor_ms = 0;  // how long the processor computed
+  double end_ms = 0;
+};
+
+// Of each layer, and each part that it was called for, of the last pass by ways; nothing if there
+// was none. Waits for the pass to end.
+std::vector<WayTimes> way_times(const Ops& ops);
+
 }  // namespace krasis::cuda

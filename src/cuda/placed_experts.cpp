@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "cuda/ring_experts.h"
+#include "cuda/way_experts.h"
+#include "residency/divide.h"
 #include "residency/first_residents.h"
 
 namespace krasis::cuda {
@@ -49,8 +51,9 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .memory = memory,
                .main = main,
                .processor = processor} {
-  if (placement_.mode != ExpertMode::ActiveOnly)
+  if (placement_.mode != ExpertMode::ActiveOnly && placement_.mode != ExpertMode::Persistent)
     ring_experts_ = std::make_unique<RingExperts>(context_);
+  way_experts_ = std::make_unique<WayExperts>(context_);
   fill_slots();
 }
 
@@ -72,9 +75,21 @@ void PlacedExperts::fill_slots() {
   slots_.publish();
 }
 
-void PlacedExperts::begin_pass(std::int64_t /*tokens*/, std::int64_t parts) {
+bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const {
+  const auto most = std::ranges::max(layers_, {}, &ExpertMatrices::experts);
+  return krasis::goes_by_ways(placement_, {.tokens = tokens,
+                                           .parts = parts,
+                                           .layers = static_cast<std::int64_t>(layers_.size()),
+                                           .experts = most.experts,
+                                           .top_k = top_k_,
+                                           .resident = slots_.count(),
+                                           .expert_bytes = slots_.slot_bytes()});
+}
+
+void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   in_pass_ = true;
-  if (ring_experts_ != nullptr) ring_experts_->begin_pass(parts);
+  by_ways_ = goes_by_ways(tokens, parts);
+  by_ways_ ? way_experts_->begin_pass(tokens) : ring_experts_->begin_pass(parts);
 }
 
 void PlacedExperts::end_pass() {
@@ -85,8 +100,14 @@ std::vector<LayerTimes> PlacedExperts::pass_times() const {
   return ring_experts_ == nullptr ? std::vector<LayerTimes>() : ring_experts_->times();
 }
 
+std::vector<WayTimes> PlacedExperts::way_times() const {
+  return way_experts_->times();
+}
+
 void PlacedExperts::run(const Experts& op, const Launch& launch) {
-  if (in_pass_ && ring_experts_ != nullptr) return ring_experts_->run(op, launch);
+  top_k_ = op.top_k;
+  if (in_pass_ && by_ways_) return way_experts_->run(op, launch);
+  if (in_pass_) return ring_experts_->run(op, launch);
   throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
 }
 

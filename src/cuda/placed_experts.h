@@ -33,6 +33,7 @@ struct PlacedContext {
 };
 
 class RingExperts;
+class WayExperts;
 
 class PlacedExperts {
  public:
@@ -51,8 +52,11 @@ class PlacedExperts {
 
   // As pass_times() in cuda/devices.h.
   std::vector<LayerTimes> pass_times() const;
+  // As way_times() in cuda/devices.h.
+  std::vector<WayTimes> way_times() const;
 
  private:
+  bool goes_by_ways(std::int64_t tokens, std::int64_t parts) const;
   void fill_slots();
 
   std::vector<ExpertMatrices> layers_;
@@ -62,7 +66,10 @@ class PlacedExperts {
   ExpertCopies copies_;
   PlacedContext context_;
   std::unique_ptr<RingExperts> ring_experts_;  // nullptr: the mode streams no layers
+  std::unique_ptr<WayExperts> way_experts_;
+  std::int64_t top_k_ = 8;  // of the last op; what models mostly have before there was one
   bool in_pass_ = false;
+  bool by_ways_ = false;  // the pass
 };
 
 }  // namespace krasis::cuda

@@ -21,6 +21,10 @@ double measure_link_rate(Ops& /*ops*/) {
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 
+std::vector<WayTimes> way_times(const Ops& /*ops*/) {
+  return {};
+}
+
 std::vector<LayerTimes> pass_times(const Ops& /*ops*/) {
   return {};
 }

@@ -135,12 +135,12 @@ PromptTimes predict(const ExpertPlacement& placement, const PromptShape& shape) 
 bool goes_by_ways(const ExpertPlacement& placement, const PromptShape& shape) {
   switch (placement.mode) {
     case ExpertMode::ActiveOnly:
+    case ExpertMode::Persistent:
       return true;
     case ExpertMode::Grouped:
     case ExpertMode::Chunked:
       return false;
     case ExpertMode::Auto:
-    case ExpertMode::Persistent:
       break;
   }
   const AllowedWays allowed = allowed_ways(placement, shape.tokens);

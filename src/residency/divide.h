@@ -67,8 +67,9 @@ struct PromptTimes {
 // Expected if tokens choose evenly, which is what costs most.
 PromptTimes predict(const ExpertPlacement& placement, const PromptShape& shape);
 
-// True: by ways, false: by the ring. ActiveOnly goes by ways, Grouped and Chunked by the ring; Auto
-// and Persistent by what is predicted to be faster, within prompt_threshold.
+// True: by ways, false: by the ring. ActiveOnly goes by ways and so does Persistent, where nothing
+// is left to divide; Grouped and Chunked by the ring; Auto by what is predicted to be faster,
+// within prompt_threshold.
 bool goes_by_ways(const ExpertPlacement& placement, const PromptShape& shape);
 
 }  // namespace krasis
