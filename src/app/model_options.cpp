@@ -15,6 +15,7 @@
 #include "cpu/cpu_ops.h"
 #include "engine/cache_plan.h"
 #include "tune/device_rates.h"
+#include "tune/expert_rates.h"
 #include "tune/memory_rate.h"
 #include "weights/expert_cache.h"
 #include "weights/placed_experts.h"
@@ -27,9 +28,7 @@ namespace {
 // Above this share of the free memory a model is refused: the rest of the system needs some.
 constexpr double kMemoryShare = 0.95;
 
-// How fast the processor reads experts: a share of what it can read at all, as docs/benchmarks.md
-// has it, measured over more than its caches hold.
-constexpr double kExpertShare = 0.8;
+// More than caches hold.
 constexpr std::size_t kReadBytes = std::size_t{1} << 29;
 constexpr int kReadPasses = 3;
 
@@ -105,12 +104,14 @@ void place_experts(LoadedModel& loaded) {
   const ModelSpec& spec = loaded.description.spec;
   ExpertPlacement placement = loaded.plan.placement;
   placement.link_rate = loaded.rates.link;
-  placement.processor_rate = kExpertShare * loaded.rates.ram;
-  placement.memory_rate = loaded.rates.ram;
   loaded.processor = cpu::make_cpu_ops(*loaded.pool);
+  const std::vector<ExpertMatrices> layers = sparse_expert_layers(spec, *loaded.host_experts);
+  const ExpertRates processor = measure_expert_rates(*loaded.processor, layers.front());
+  placement.processor_rate = processor.bytes;
+  placement.processor_token_seconds = processor.token_seconds;
+  placement.memory_rate = loaded.rates.ram;
   loaded.experts = make_placed_experts(
-      spec, cuda::place_experts(*loaded.ops, sparse_expert_layers(spec, *loaded.host_experts),
-                                placement, *loaded.processor));
+      spec, cuda::place_experts(*loaded.ops, layers, placement, *loaded.processor));
 }
 
 void load_as_planned(const ModelOptions& options, const cuda::DeviceOptions& device,

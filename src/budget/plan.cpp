@@ -17,8 +17,8 @@ constexpr std::int64_t kLeastPass = 2048;     // tokens that share one copy of t
 constexpr std::int64_t kMostPass = 65536;     // the engine's own limit
 constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
 constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
-constexpr std::uint64_t kPointerBytes = 8;
-constexpr std::uint64_t kRounding = 4096;  // what the workspace's alignment may add
+constexpr std::uint64_t kTableBytes = 2 * 8;  // an expert: pointers, of the slots and of a pass
+constexpr std::uint64_t kRounding = 4096;     // what the workspace's alignment may add
 
 // What a mode takes: a step on the way down.
 struct Level {
@@ -78,7 +78,7 @@ class Planner {
     return workspace(least_pass(), std::min(least_pass(), kLeastPart));
   }
   std::uint64_t table_bytes() const {
-    return static_cast<std::uint64_t>(experts_.count) * kPointerBytes;
+    return static_cast<std::uint64_t>(experts_.count) * kTableBytes;
   }
   std::uint64_t ring_bytes(const Level& level) const {
     return static_cast<std::uint64_t>(level.ring_layers) * experts_.layer;
