@@ -118,7 +118,8 @@ class PrefixedPrompts {
         state_(model_.spec(),
                {.pages = static_cast<std::int64_t>(pages_.size()),
                 .page_tokens = kPageTokens,
-                .slots = 1},
+                .slots = 1,
+                .kv_type = loaded.kv_type},
                model_.memory()),
         logits_(static_cast<std::size_t>(model_.spec().vocab)) {
     std::iota(pages_.begin(), pages_.end(), 0);

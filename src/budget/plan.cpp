@@ -17,7 +17,7 @@ constexpr std::int64_t kLeastPass = 2048;     // tokens that share one copy of t
 constexpr std::int64_t kMostPass = 65536;     // the engine's own limit
 constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
 constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
-constexpr std::uint64_t kTableBytes = 2 * 8;  // an expert: pointers, of the slots and of a pass
+constexpr std::uint64_t kTableBytes = 2 * 8 + 4;  // an expert: two pointers and a count
 constexpr std::uint64_t kRounding = 4096;     // what the workspace's alignment may add
 
 // What a mode takes: a step on the way down.

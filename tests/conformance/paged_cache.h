@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "base/float8.h"
 #include "conformance/support.h"
 
 namespace krasis::test {
@@ -72,10 +73,13 @@ class PagedCache {
  private:
   static void fill(std::vector<std::byte>& bytes, std::int64_t count, DType dtype, unsigned seed) {
     for (const float value : normal_values(count, seed)) {
-      const bf16 narrow = to_bf16(value);
-      const auto* first = dtype == DType::F32 ? reinterpret_cast<const std::byte*>(&value)
-                                              : reinterpret_cast<const std::byte*>(&narrow);
-      bytes.insert(bytes.end(), first, first + size_of(dtype));
+      const bf16 half = to_bf16(value);
+      const e4m3 quarter = to_e4m3(value);
+      const void* const first = dtype == DType::F32      ? static_cast<const void*>(&value)
+                                : dtype == DType::F8E4M3 ? static_cast<const void*>(&quarter)
+                                                         : static_cast<const void*>(&half);
+      const auto* const from = static_cast<const std::byte*>(first);
+      bytes.insert(bytes.end(), from, from + size_of(dtype));
     }
   }
   std::vector<std::byte> keys_, values_;
