@@ -18,6 +18,7 @@
 #include "tune/expert_rates.h"
 #include "tune/memory_rate.h"
 #include "weights/expert_cache.h"
+#include "weights/expert_tensors.h"
 #include "weights/placed_experts.h"
 #include "weights/plain_experts.h"
 #include "weights/resident_experts.h"
@@ -68,6 +69,7 @@ std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedMod
                         {.model = loaded.folder, .fallback = krasis_home() / "cache"}, tiles);
   for (const std::string& note : {opened.cache.folder_note, opened.cache.rebuild_note})
     if (!note.empty()) log::info(note);
+  loaded.heat_file = opened.cache.file.parent_path() / "experts.heat";
   return std::move(opened.experts);
 }
 
@@ -130,7 +132,17 @@ void load_as_planned(const ModelOptions& options, const cuda::DeviceOptions& dev
   if (loaded.plan.all_resident) loaded.host_experts.reset();
 }
 
+void remember_experts(LoadedModel& loaded) {
+  if (loaded.heat_file.empty() || loaded.plan.all_resident || loaded.plan.resident_experts == 0)
+    return;
+  std::vector<std::int64_t> experts;
+  for (const SparseLayer& layer : sparse_layers(loaded.description.spec))
+    experts.push_back(layer.experts);
+  loaded.memory = std::make_unique<ExpertMemory>(*loaded.ops, loaded.heat_file, std::move(experts));
+}
+
 void unload(LoadedModel& loaded) {
+  loaded.memory.reset();
   loaded.model.reset();
   loaded.experts.reset();
   loaded.ops.reset();
@@ -147,6 +159,7 @@ bool load_on_device(const ModelOptions& options, DeviceChoice choice, const Prog
     loaded.plan = choice.plan;
     try {
       load_as_planned(options, choice.options, progress, cancel, loaded);
+      remember_experts(loaded);
       return true;
     } catch (const Error& error) {
       unload(loaded);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "app/expert_memory.h"
 #include "base/cancel.h"
 #include "base/thread_pool.h"
 #include "budget/rates.h"
@@ -81,7 +82,9 @@ struct LoadedModel {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<ExpertStore> experts;  // as the ops want them
   std::unique_ptr<Model> model;
-  DType kv_type = DType::BF16;  // that was asked for
+  std::filesystem::path heat_file;       // of the experts; empty: not remembered
+  std::unique_ptr<ExpertMemory> memory;  // nullptr: nothing to remember
+  DType kv_type = DType::BF16;           // that was asked for
   WeightTypes types;
   Plan plan;
   MachineRates rates;              // measured where something depends on them

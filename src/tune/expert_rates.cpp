@@ -9,8 +9,8 @@
 namespace krasis {
 namespace {
 
-constexpr int kRuns = 4;
-constexpr std::size_t kBytes = std::size_t{512} << 20;  // more than caches hold
+constexpr int kExpertRuns = 4;
+constexpr std::size_t kColdBytes = std::size_t{512} << 20;  // more than caches hold
 constexpr std::int64_t kManyTokens = 64, kManyExperts = 8;
 
 // Seconds for `tokens` tokens that all choose the first `experts` experts.
@@ -23,7 +23,7 @@ double seconds_for(Ops& ops, const ExpertMatrices& layer, std::int64_t tokens,
     ids[i] = static_cast<std::int32_t>(i % static_cast<std::size_t>(experts));
   const std::vector<float> weights(ids.size(), 1);
   double best = 1e9;
-  for (int run = 0; run < kRuns; ++run) {
+  for (int run = 0; run < kExpertRuns; ++run) {
     const auto start = std::chrono::steady_clock::now();
     ops.experts({.x = {x.data(), tokens, layer.hidden},
                  .ids = ids,
@@ -43,7 +43,7 @@ double seconds_for(Ops& ops, const ExpertMatrices& layer, std::int64_t tokens,
 ExpertRates measure_expert_rates(Ops& ops, const ExpertMatrices& layer) {
   ensure(layer.tiled.has_value(), "expert rates: the experts are not tiled");
   const std::size_t expert_bytes = layer.tiled->expert_bytes;
-  const auto some = static_cast<std::int64_t>(kBytes / expert_bytes + 1);
+  const auto some = static_cast<std::int64_t>(kColdBytes / expert_bytes + 1);
   const std::int64_t experts = std::min(layer.experts, some);
   const std::int64_t few = std::min(layer.experts, kManyExperts);
   return {.bytes = static_cast<double>(experts) * static_cast<double>(expert_bytes) /
