@@ -18,7 +18,7 @@ constexpr std::int64_t kMostPass = 65536;     // the engine's own limit
 constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
 constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
 constexpr std::uint64_t kTableBytes = 2 * 8 + 4;  // an expert: two pointers and a count
-constexpr std::uint64_t kRounding = 4096;     // what the workspace's alignment may add
+constexpr std::uint64_t kRounding = 4096;         // what the workspace's alignment may add
 
 // What a mode takes: a step on the way down.
 struct Level {
@@ -108,10 +108,10 @@ std::uint64_t Planner::cache_share() const {
   return std::min(std::max(least_cache(), most_cache()), least_cache() + left / 8);
 }
 
-// Parts, passes and sequences get an eighth each, at most, of what is left beside the cache; the
-// experts get the rest, and where all of them are there anyway, the cache does. The shares are
-// counted in full and only then rounded down to whole tokens, so that rounding cannot take from the
-// experts what more room gave.
+// Of what is left beside the cache, passes get a quarter at most, since every one copies all
+// experts again, parts and sequences an eighth each; the experts get the rest, and where all of
+// them are there anyway, the cache does. The shares are counted in full and only then rounded down
+// to whole tokens, so that rounding cannot take from the experts what more room gave.
 std::optional<Plan> Planner::at(const Level& level) const {
   const std::uint64_t cache = cache_share();
   const std::uint64_t least = base_bytes(level) + cache + least_workspace();
@@ -128,7 +128,7 @@ std::optional<Plan> Planner::at(const Level& level) const {
   const std::uint64_t part_share = std::min(eighth, part_bytes(part_to));
   const auto pass_bytes = static_cast<std::uint64_t>(spec_.hidden * 4 + 8);
   const std::uint64_t pass_share =
-      std::min(eighth, static_cast<std::uint64_t>(pass_to - pass_from) * pass_bytes + kRounding);
+      std::min(left / 4, static_cast<std::uint64_t>(pass_to - pass_from) * pass_bytes + kRounding);
   const auto more = static_cast<std::uint64_t>(request_.max_sequences - 1);
   const std::uint64_t slot_share = std::min(eighth, more * request_.slot_bytes);
   left -= part_share + pass_share + slot_share;
