@@ -172,7 +172,7 @@ class Commands(unittest.TestCase):
 
     def test_plan_takes_the_settings_of_a_run(self):
         folder = self.write_config()
-        asked = self.plan(folder, "--vram", "24GiB", "--context-length", 32768, "--expert-divisor", 47)
+        asked = self.plan(folder, "--vram", "40GiB", "--context-length", 32768, "--expert-divisor", 47)
         self.assertEqual(asked["mode"], "grouped(47)")
         self.assertEqual(asked["context_tokens"], 32768)
         less = self.plan(folder, "--vram", "24GiB", "--vram-reserve", "4GiB")
