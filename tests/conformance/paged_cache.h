@@ -71,11 +71,14 @@ class PagedCache {
 
  private:
   static void fill(std::vector<std::byte>& bytes, std::int64_t count, DType dtype, unsigned seed) {
+    bytes.resize(static_cast<std::size_t>(count) * size_of(dtype));
+    std::byte* next = bytes.data();
     for (const float value : normal_values(count, seed)) {
       const bf16 narrow = to_bf16(value);
-      const auto* first = dtype == DType::F32 ? reinterpret_cast<const std::byte*>(&value)
-                                              : reinterpret_cast<const std::byte*>(&narrow);
-      bytes.insert(bytes.end(), first, first + size_of(dtype));
+      const void* number = &value;
+      if (dtype == DType::BF16) number = &narrow;
+      std::memcpy(next, number, size_of(dtype));
+      next += size_of(dtype);
     }
   }
   std::vector<std::byte> keys_, values_;
