@@ -37,7 +37,7 @@ class Attending {
   std::vector<float> operator()(const PagedCache& cache, const AttentionShape& shape) {
     const std::int64_t rows = cache.tokens * shape.heads;
     Attention op = operation(cache, shape);
-    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), kUntouched);
+    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), test::kUntouched);
     op.out.data = out.data();
     const cuda::StepPlan plan(cache.segments, cache.tokens);
     const cuda::StepTables tables = writer_.write(plan, cache.segments, stream_);
@@ -53,15 +53,13 @@ class Attending {
   std::vector<float> oracle(const PagedCache& cache, const AttentionShape& shape) {
     const std::int64_t rows = cache.tokens * shape.heads;
     Attention op = operation(cache, shape);
-    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), kUntouched);
+    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), test::kUntouched);
     op.out.data = out.data();
     make_reference_ops()->attention(op);
     return out;
   }
 
  private:
-  static constexpr float kUntouched = 77;
-
   Attention operation(const PagedCache& cache, const AttentionShape& shape) {
     const std::int64_t rows = cache.tokens * shape.heads;
     const std::int64_t stride = shape.key_dim + kQueryGap;

@@ -108,9 +108,10 @@ Value sort(NativeCall& call) {
     Value key, item;
   };
   std::vector<Keyed> keyed;
-  for (const Value& item : std::vector<Value>(items(call)))
+  for (const Value& item : std::vector<Value>(items(call))) {
     keyed.push_back(
         {call.given_and_not_none(0) ? jinja::call(runtime, call[0], {{item}, {}}) : item, item});
+  }
   merge_sort(keyed, [&](const Keyed& a, const Keyed& b) {
     return reversed ? less(runtime, b.key, a.key) : less(runtime, a.key, b.key);
   });
