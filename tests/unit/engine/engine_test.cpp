@@ -210,7 +210,7 @@ TEST(Engine, AFailedStepEndsItsRequestsAndNoOthers) {
 }
 
 // Answers NaN to any sequence whose newest token is 13.
-class SometimesNan final : public StepRunner {
+class SometimesNan final : public test::RowsRunner {
  public:
   std::int64_t vocab() const override { return 20; }
   void forward(const Batch& batch, MutableRows logits) override {
