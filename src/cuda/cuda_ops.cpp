@@ -85,7 +85,14 @@ void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens)
 }
 
 void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
-  graphs_.run(key, plan_, work);
+  if (placed_ == nullptr) return graphs_.run(key, plan_, work, nullptr);
+  placed_->begin_step(plan_.tokens);
+  graphs_.run(key, plan_, work, &placed_->step_partner());
+}
+
+void CudaOps::synchronize() {
+  stream_.synchronize();
+  if (placed_ != nullptr) placed_->check_step();
 }
 
 void CudaOps::begin_pass(std::int64_t tokens, std::int64_t parts) {
@@ -108,6 +115,11 @@ std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMat
 
 std::vector<WayTimes> CudaOps::way_times() const {
   return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
+}
+
+PlacedExperts& CudaOps::placed() const {
+  ensure(placed_ != nullptr, "cuda: no experts were placed");
+  return *placed_;
 }
 
 std::vector<LayerTimes> CudaOps::pass_times() const {
@@ -206,9 +218,8 @@ void CudaOps::do_top_logits(const TopLogits& op) {
 }
 void CudaOps::do_experts(const Experts& op) {
   if (op.matrices.placed < 0) return run(cuda::experts, op);
-  ensure(placed_ != nullptr, "cuda: these experts were placed by another backend");
   lane_->scratch.give_back_all();
-  placed_->run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  placed().run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
 }
 
 }  // namespace krasis::cuda

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,14 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
 // meanwhile, outlive it. Throws Error(OutOfMemory), Error(InvalidArgument).
 std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
                                               const ExpertPlacement& placement, Ops& processor);
+
+// How often the experts of place_experts() were chosen of late (residency/hot_experts.h), over all
+// layers. `ops` came from make_cuda_ops() and has placed experts.
+std::vector<float> expert_heat(const Ops& ops);
+
+// Makes the hottest experts of an earlier run the ones that the device's memory holds. Before the
+// first step. Throws Error(InvalidArgument) if `heat` is of other experts.
+void set_expert_heat(Ops& ops, std::span<const float> heat);
 
 // When a layer's experts were copied and computed, milliseconds after the beginning of the pass.
 struct LayerTimes {

@@ -3,6 +3,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "cuda/decode_experts.h"
+#include "cuda/expert_counts.h"
+#include "cuda/expert_swaps.h"
 #include "cuda/ring_experts.h"
 #include "cuda/way_experts.h"
 #include "residency/divide.h"
@@ -50,10 +53,12 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                .ring = {ring_.data(), ring_.bytes()},
                .memory = memory,
                .main = main,
-               .processor = processor} {
+               .processor = processor},
+      swaps_(std::make_unique<ExpertSwaps>(context_)),
+      decode_experts_(std::make_unique<DecodeExperts>(context_)),
+      way_experts_(std::make_unique<WayExperts>(context_)) {
   if (placement_.mode != ExpertMode::ActiveOnly && placement_.mode != ExpertMode::Persistent)
     ring_experts_ = std::make_unique<RingExperts>(context_);
-  way_experts_ = std::make_unique<WayExperts>(context_);
   fill_slots();
 }
 
@@ -88,12 +93,35 @@ bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const 
 
 void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   in_pass_ = true;
+  pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
   by_ways_ ? way_experts_->begin_pass(tokens) : ring_experts_->begin_pass(parts);
 }
 
 void PlacedExperts::end_pass() {
+  if (in_pass_) swaps_->after_pass(pass_tokens_);
   in_pass_ = false;
+}
+
+void PlacedExperts::begin_step(std::int64_t tokens) {
+  in_pass_ = false;
+  swaps_->before_step(tokens);
+}
+
+void PlacedExperts::check_step() {
+  decode_experts_->check_answers();
+}
+
+StepPartner& PlacedExperts::step_partner() {
+  return *decode_experts_;
+}
+
+const std::vector<float>& PlacedExperts::expert_heat() const {
+  return swaps_->heat();
+}
+
+void PlacedExperts::set_expert_heat(std::span<const float> heat) {
+  swaps_->set_heat(heat);
 }
 
 std::vector<LayerTimes> PlacedExperts::pass_times() const {
@@ -106,8 +134,11 @@ std::vector<WayTimes> PlacedExperts::way_times() const {
 
 void PlacedExperts::run(const Experts& op, const Launch& launch) {
   top_k_ = op.top_k;
-  if (in_pass_ && by_ways_) return way_experts_->run(op, launch);
-  if (in_pass_) return ring_experts_->run(op, launch);
+  unsigned* const counts = swaps_->counts(op.matrices.placed);
+  if (!in_pass_) return decode_experts_->run(op, counts, launch);
+  count_experts(op.ids, counts, launch);
+  if (by_ways_) return way_experts_->run(op, launch);
+  if (ring_experts_ != nullptr) return ring_experts_->run(op, launch);
   throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
 }
 

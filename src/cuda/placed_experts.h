@@ -32,6 +32,9 @@ struct PlacedContext {
   Ops& processor;             // computes experts where they lie
 };
 
+class DecodeExperts;
+class ExpertSwaps;
+class StepPartner;
 class RingExperts;
 class WayExperts;
 
@@ -46,6 +49,16 @@ class PlacedExperts {
 
   void begin_pass(std::int64_t tokens, std::int64_t parts);
   void end_pass();
+
+  // Before a step of so many tokens that is no pass, and after its end: throws Error(Device) if its
+  // results are worth nothing.
+  void begin_step(std::int64_t tokens);
+  void check_step();
+  StepPartner& step_partner();
+
+  // As in cuda/devices.h.
+  const std::vector<float>& expert_heat() const;
+  void set_expert_heat(std::span<const float> heat);
 
   // In a pass by ring or by ways, else as decode does.
   void run(const Experts& op, const Launch& launch);
@@ -65,6 +78,9 @@ class PlacedExperts {
   ExpertSlots slots_;
   ExpertCopies copies_;
   PlacedContext context_;
+  std::unique_ptr<ExpertSwaps> swaps_;
+  std::unique_ptr<DecodeExperts> decode_experts_;
+  std::int64_t pass_tokens_ = 0;
   std::unique_ptr<RingExperts> ring_experts_;  // nullptr: the mode streams no layers
   std::unique_ptr<WayExperts> way_experts_;
   std::int64_t top_k_ = 8;  // of the last op; what models mostly have before there was one

@@ -26,6 +26,9 @@ struct ExpertPlacement {
   // by the rates below.
   std::int64_t prompt_threshold = -1;
 
+  // Residents are exchanged for experts that are chosen more often, while tokens are generated.
+  bool adaptive = true;
+
   // Measured on this machine; 0: not known.
   double link_rate = 0;  // bytes a second to the device
   double processor_rate =

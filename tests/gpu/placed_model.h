@@ -19,28 +19,32 @@ constexpr std::size_t kScratchBytes = std::size_t{128} << 20;
 
 class PlacedModel {
  public:
+  // processor: nullptr, or who computes experts in the program's memory.
   explicit PlacedModel(const std::string& name, const ExpertPlacement& placement,
                        std::int64_t part_tokens = Model::kPartTokens,
-                       const cuda::DeviceOptions& options = {.scratch_bytes = kScratchBytes})
+                       const cuda::DeviceOptions& options = {.scratch_bytes = kScratchBytes},
+                       Ops* processor = nullptr)
       : processor_("cpu"),
         ops_(make_device_ops(options)),
         loaded_(
             reference_model_dir(name), *ops_, kPlacedFormats,
             [&](const ModelDescription& model, TensorSource& source) {
-              return place(model, source, placement);
+              return place(model, source, placement,
+                           processor != nullptr ? *processor : processor_.ops());
             },
             part_tokens) {}
 
   LoadedModel& loaded() { return loaded_; }
   const Ops& ops() const { return *ops_; }
+  Ops& ops() { return *ops_; }
 
  private:
   std::unique_ptr<ExpertStore> place(const ModelDescription& model, TensorSource& source,
-                                     const ExpertPlacement& placement) {
+                                     const ExpertPlacement& placement, Ops& processor) {
     arena_ = load_experts(model, source, 4, host_memory());
     const auto layers = sparse_expert_layers(model.spec, *arena_);
     return make_placed_experts(model.spec,
-                               cuda::place_experts(*ops_, layers, placement, processor_.ops()));
+                               cuda::place_experts(*ops_, layers, placement, processor));
   }
 
   Backend processor_;
