@@ -155,13 +155,15 @@ __device__ Pack<float, kWidth> numbers_of(const Norm& norm, std::int64_t row, st
 template <int kThreads, int kWidth, NormOf kOf>
 __global__ void norm_rows(const Norm norm) {
   let_later_start();
+  const std::int64_t begin = threadIdx.x * kWidth;
+  Pack<float, kWidth> first_weights{};
+  if (begin < norm.x.cols) first_weights = load_pack<kWidth>(norm.weight + begin);
   wait_for_earlier();
   const std::int64_t row = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
   if (row >= norm.x.rows) return;
   const float* const gate = norm.gate.data + row * norm.gate.stride;
   float* const out = norm.out.data + row * norm.out.stride;
   float* const added = norm.sum.data + row * norm.sum.stride;
-  const std::int64_t begin = threadIdx.x * kWidth;
   Pack<float, kWidth> first{};  // a thread's first numbers are not read twice
   float sum = 0;
 #pragma unroll 4
@@ -178,7 +180,7 @@ __global__ void norm_rows(const Norm norm) {
 #pragma unroll 4
   for (std::int64_t d = begin; d < norm.x.cols; d += kThreads * kWidth) {
     auto values = d == begin ? first : load_pack<kWidth>(from + d);
-    const auto weights = load_pack<kWidth>(norm.weight + d);
+    const auto weights = d == begin ? first_weights : load_pack<kWidth>(norm.weight + d);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) values.v[i] *= scale * weights.v[i];
     if constexpr (kOf == NormOf::GatedX) {

@@ -256,7 +256,7 @@ TEST(Engine, GivesUpARequestOnlyWhereStepsCannotBeSmaller) {
 }
 
 // Answers NaN to any sequence whose newest token is 13.
-class SometimesNan final : public StepRunner {
+class SometimesNan final : public test::RowsRunner {
  public:
   std::int64_t vocab() const override { return 20; }
   void forward(const Batch& batch, MutableRows logits) override {

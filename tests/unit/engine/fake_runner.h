@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "support/rows_runner.h"
 
 namespace krasis::test {
 
@@ -30,7 +31,7 @@ inline void fake_logits(std::uint64_t history, std::span<float> logits) {
     logits[id] = static_cast<float>(mix(history + id) >> 40) * (8.0F / (1 << 24)) - 4;
 }
 
-class FakeRunner final : public StepRunner {
+class FakeRunner final : public RowsRunner {
  public:
   FakeRunner(std::int64_t vocab, const EngineLimits& limits)
       : vocab_(vocab),
@@ -66,13 +67,7 @@ class FakeRunner final : public StepRunner {
   bool step_down() override { return steps_down-- > 0; }
 
   void forward_best(const Batch& batch, const BestLogits& best) override {
-    const std::int64_t rows = std::ssize(batch.logit_rows);
-    std::vector<float> logits(static_cast<std::size_t>(rows * vocab_));
-    forward(batch, {logits.data(), rows, vocab_});
-    make_reference_ops()->top_logits({.logits = {logits.data(), rows, vocab_},
-                                      .count = best.count,
-                                      .ids = best.ids,
-                                      .values = best.values});
+    RowsRunner::forward_best(batch, best);
     ++best_steps;
   }
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "support/rows_runner.h"
 #include "text/byte_level.h"
 #include "text/tokenizer.h"
 
@@ -53,7 +54,7 @@ inline text::Tokenizer byte_tokenizer() {
   return text::Tokenizer::from_json(json.dump());
 }
 
-class ChainRunner final : public StepRunner {
+class ChainRunner final : public RowsRunner {
  public:
   // Every character of `text` is followed by the next one; each may occur once. After the last one
   // comes the end token, or the first again with `loop`.
@@ -72,16 +73,6 @@ class ChainRunner final : public StepRunner {
       std::fill_n(logits.row(row), kChainVocab, 0.0F);
       logits.row(row)[next_[static_cast<std::size_t>(batch.ids[token])]] = 100;
     }
-  }
-
-  void forward_best(const Batch& batch, const BestLogits& best) override {
-    const std::int64_t rows = std::ssize(batch.logit_rows);
-    std::vector<float> logits(static_cast<std::size_t>(rows * kChainVocab));
-    forward(batch, {logits.data(), rows, kChainVocab});
-    make_reference_ops()->top_logits({.logits = {logits.data(), rows, kChainVocab},
-                                      .count = best.count,
-                                      .ids = best.ids,
-                                      .values = best.values});
   }
 
   std::function<void()> before_step;
