@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kSliceBytes = std::size_t{1} << 30;
 constexpr int kPinningThreads = 8;
 // A device copies one thing at a time in a direction; what others copy comes between these.
-constexpr std::size_t kCopyBytes = std::size_t{16} << 20;
+constexpr std::size_t kCopyBytes = std::size_t{64} << 20;
 
 std::vector<std::span<const std::byte>> slices_of(std::span<const ExpertMatrices> layers) {
   std::vector<std::span<const std::byte>> ranges;
