@@ -156,7 +156,10 @@ void run(const Options& options) {
   placement.link_rate = options.link * 1e9;
   for (const std::int64_t resident : options.resident) {
     placement.resident = resident;
+    placement.adaptive = false;
     measure(std::to_string(resident) + " resident, a share by link", placement);
+    placement.adaptive = true;
+    if (resident > 0) measure(std::to_string(resident) + " that follow use", placement);
   }
 }
 

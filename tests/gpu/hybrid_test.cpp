@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "gpu/experts_only.h"
 #include "gpu/placed_model.h"
+#include "weights/expert_tensors.h"
 
 namespace krasis {
 namespace {
@@ -74,13 +75,16 @@ class Hybrid : public testing::TestWithParam<std::string> {
     ids_.resize(200);
   }
   std::span<const std::int32_t> sequence() const { return std::span(ids_).first(kPrompt + kSteps); }
+  int sparse_layers() const {
+    const ModelSpec spec = read_model_description(test::reference_model_dir(GetParam())).spec;
+    return static_cast<int>(krasis::sparse_layers(spec).size());
+  }
   // So large a part of the model's experts.
   std::int64_t part_of_all(double part) const {
     const ModelSpec spec = read_model_description(test::reference_model_dir(GetParam())).spec;
     double all = 0;
-    for (const LayerSpec& layer : spec.layers)
-      if (const auto* sparse = std::get_if<SparseFfn>(&layer.ffn))
-        all += static_cast<double>(sparse->routing.experts);
+    for (const SparseLayer& layer : krasis::sparse_layers(spec))
+      all += static_cast<double>(layer.experts);
     return static_cast<std::int64_t>(part * all);
   }
   // With all experts in the device's memory, which no mailbox knows of.
@@ -202,7 +206,7 @@ TEST_P(Hybrid, AnErrorOfTheProcessorEndsTheStepAndNoOther) {
   // A step that runs as it comes, one that is captured, repeated ones; in the first, in a later
   // layer.
   for (const int step : {-1, 0, 1, 2, 5}) {
-    for (const int layer : {0, 1}) {
+    for (const int layer : {0, sparse_layers() - 1}) {
       Session session(model.loaded(), 64, 4, DType::BF16);
       Session::Sequence sequence;
       session.step(sequence, std::span(ids_).first(kPrompt));
