@@ -141,13 +141,15 @@ class Bench {
     const double bytes = missing * layers_.expert_bytes();
     std::printf(
         "%-10s %5lld tokens: layer %7.3f ms, predicted %7.3f, link alone %7.3f | resident %4.0f "
-        "until %6.3f | copied %4.0f from %6.3f to %7.3f | processor %4.0f, begun after %6.3f, "
+        "until %6.3f | copied %4.0f, %4.0f ahead, from %6.3f to %7.3f | processor %4.0f, begun "
+        "after %6.3f, "
         "%7.3f ms | end %7.3f, %6.1f GB/s\n",
         name, static_cast<long long>(tokens), 1e3 * seconds / static_cast<double>(placed_.size()),
         layer(&Times::predicted_ms), 1e3 * bytes / placement_.link_rate, layer(&Times::resident),
-        layer(&Times::residents_end_ms), layer(&Times::copied), layer(&Times::copy_begin_ms),
-        layer(&Times::copy_end_ms), layer(&Times::processed), layer(&Times::host_ms),
-        layer(&Times::processor_ms), layer(&Times::end_ms), bytes / (1e6 * layer(&Times::end_ms)));
+        layer(&Times::residents_end_ms), layer(&Times::copied), layer(&Times::ahead),
+        layer(&Times::copy_begin_ms), layer(&Times::copy_end_ms), layer(&Times::processed),
+        layer(&Times::host_ms), layer(&Times::processor_ms), layer(&Times::end_ms),
+        bytes / (1e6 * layer(&Times::end_ms)));
   }
 
   const Options& options_;

@@ -95,7 +95,7 @@ void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   in_pass_ = true;
   pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
-  by_ways_ ? way_experts_->begin_pass(tokens) : ring_experts_->begin_pass(parts);
+  by_ways_ ? way_experts_->begin_pass(tokens, parts) : ring_experts_->begin_pass(parts);
 }
 
 void PlacedExperts::end_pass() {
