@@ -16,7 +16,7 @@
 #include "cuda/devices.h"
 #include "quant/expert_tiles.h"
 #include "tensor/host_buffer.h"
-#include "tune/expert_rate.h"
+#include "tune/expert_rates.h"
 #include "tune/memory_rate.h"
 
 namespace {
@@ -182,12 +182,12 @@ int main(int argc, char** argv) {
   ThreadPool pool;
   const Layers layers(options, pool);
   const auto processor = cpu::make_cpu_ops(pool);
-  const ExpertRates rates = measure_expert_rates(*processor, layers.all());
+  const ExpertRates rates = measure_expert_rates(*processor, layers.all().front());
   ExpertPlacement placement{.resident = static_cast<std::int64_t>(
                                 options.resident * static_cast<double>(options.experts) *
                                 static_cast<double>(options.layers)),
                             .link_rate = options.link_rate,
-                            .processor_rate = rates.bytes_a_second,
+                            .processor_rate = rates.bytes,
                             .processor_token_seconds = rates.token_seconds,
                             .memory_rate = measure_read_rate(pool)};
   std::printf("%s: experts %.1f GB/s, %.2f us a token; memory %.1f GB/s; expert of %.2f MB\n",

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -34,12 +35,10 @@ struct DeviceOptions {
   std::size_t vram_limit_bytes = 0;  // of all that is allocated there; 0: what the device has
   std::size_t scratch_bytes = 0;     // for one op's intermediate results; 0: by the memory's size
   bool graphs = true;                // repeat decode steps as graphs
-  bool pin_experts = true;           // placed ones; false: as where the system refuses
+  // For tests: the allocation of this number, counted from 1, finds no memory; 0: none.
+  std::int64_t failing_allocation = 0;
+  bool pin_experts = true;  // placed ones; false: as where the system refuses
 };
-
-// Bytes that make_cuda_ops() takes for itself on a device with `memory_bytes` (of the device or of
-// the limit, the smaller one).
-std::size_t fixed_device_bytes(std::size_t memory_bytes);
 
 // Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
 // cannot be used, Error(OutOfMemory) where the memory or its limit is too small.
@@ -52,6 +51,10 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
 // meanwhile, outlive it. Throws Error(OutOfMemory), Error(InvalidArgument).
 std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
                                               const ExpertPlacement& placement, Ops& processor);
+
+// Bytes a second that cross the link to the device from pinned memory, measured for some 20 ms.
+// `ops` came from make_cuda_ops(). Throws Error(OutOfMemory), Error(Device).
+double measure_link_rate(Ops& ops);
 
 // How often the experts of place_experts() were chosen of late (residency/hot_experts.h), over all
 // layers. `ops` came from make_cuda_ops() and has placed experts.

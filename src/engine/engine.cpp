@@ -17,6 +17,9 @@
 namespace krasis {
 namespace {
 
+// Prompts in smaller steps are not worth going on with.
+constexpr std::int64_t kLeastChunk = 32;
+
 double ms_between(Sequence::Clock::time_point from, Sequence::Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
@@ -64,6 +67,8 @@ struct Engine::Impl {
   bool take_orders();
   void step();
   void finish_step(const Step& step);
+  void give_up(const Step& step, const std::string& error);
+  bool step_down(const Error& error);
   void advance(Sequence& sequence, std::span<float> logits);
   void end(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = "",
            TokenEvent event = {});
@@ -154,16 +159,35 @@ void Engine::Impl::step() {
     runner->forward(step.batch,
                     {logits.as<float>(), static_cast<std::int64_t>(step.batch.logit_rows.size()),
                      runner->vocab()});
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory || !step_down(error)) give_up(step, error.what());
+    return;
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    log::error(
-        fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), text));
-    std::vector<std::uint64_t> ids;
-    for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
-    for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, text);
+    give_up(step, error.what());
     return;
   }
   finish_step(step);
+}
+
+void Engine::Impl::give_up(const Step& step, const std::string& error) {
+  log::error(
+      fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), error));
+  std::vector<std::uint64_t> ids;
+  for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
+  for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, error);
+}
+
+// Begins everything again in smaller steps; false if they cannot be smaller.
+bool Engine::Impl::step_down(const Error& error) {
+  const std::int64_t before = scheduler.prompt_chunk();
+  const std::int64_t chunk = std::min(before, std::max(kLeastChunk, before / 2));
+  const bool smaller_parts = runner->step_down();
+  if (chunk == before && !smaller_parts) return false;
+  log::warning(
+      fmt::format("engine: {} requests begin again with at most {} tokens of prompts a step: {}",
+                  scheduler.running(), chunk, error.what()));
+  scheduler.restart(chunk);
+  return true;
 }
 
 void Engine::Impl::finish_step(const Step& step) {

@@ -16,6 +16,7 @@ class ModelRunner final : public StepRunner {
   void forward(const Batch& batch, MutableRows logits) override {
     model_.forward(batch, state_, logits);
   }
+  bool step_down() override;
 
  private:
   Model& model_;

@@ -249,6 +249,28 @@ Memory& Model::memory() const {
   return impl_->ops.memory();
 }
 
+void Model::reserve(std::size_t bytes) {
+  impl_->reserve_constants(impl_->part_tokens);
+  const auto constants = static_cast<std::size_t>(impl_->part_tokens) * 2 * sizeof(float);
+  impl_->workspace.reserve(bytes - std::min(bytes, constants));
+}
+
+std::size_t Model::workspace_bytes() const {
+  std::size_t bytes = impl_->workspace.bytes();
+  for (const Impl::Constants& some : impl_->constants)
+    bytes += some.zeros.bytes() + some.ones.bytes();
+  return bytes;
+}
+
+std::int64_t Model::part_tokens() const {
+  return impl_->part_tokens;
+}
+
+void Model::set_part_tokens(std::int64_t tokens) {
+  ensure(tokens >= 1, "model: parts of no tokens");
+  impl_->part_tokens = tokens;
+}
+
 void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, Observer* observer) {
   check(batch, state.size());
   const auto wanted = static_cast<std::int64_t>(batch.logit_rows.size());

@@ -61,9 +61,12 @@ class FakeRunner final : public StepRunner {
       }
     }
     if (logit_row != logits.rows) throw std::runtime_error("rows of logits were not answered");
+    if (after_step) after_step(batch);
   }
+  bool step_down() override { return steps_down-- > 0; }
 
-  std::function<void(const Batch&)> before_step;  // may throw
+  std::function<void(const Batch&)> before_step, after_step;  // may throw
+  int steps_down = 0;                                         // how often it can
 
  private:
   std::int32_t& at(const Segment& segment, std::int64_t token) {
