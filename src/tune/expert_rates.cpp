@@ -9,7 +9,7 @@
 namespace krasis {
 namespace {
 
-constexpr std::size_t kRuns = 5;
+constexpr std::size_t kExpertRuns = 5;
 constexpr std::size_t kColdBytes = std::size_t{512} << 20;  // more than caches hold
 // Experts that many tokens choose go to the device: the processor gets those with about so many.
 // Kernels for blocks of tokens take for 17 what they take for 32; 16 is one block.
@@ -25,7 +25,7 @@ double seconds_for(Ops& ops, const ExpertMatrices& layer, std::int64_t tokens,
   std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens * experts));
   const std::vector<float> weights(ids.size(), 1);
   std::vector<double> seconds;
-  for (std::size_t run = 0; run <= kRuns; ++run) {
+  for (std::size_t run = 0; run <= kExpertRuns; ++run) {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const auto chosen =
           static_cast<std::int64_t>(run) * experts + static_cast<std::int64_t>(i) % experts;
@@ -43,7 +43,7 @@ double seconds_for(Ops& ops, const ExpertMatrices& layer, std::int64_t tokens,
     if (run > 0) seconds.push_back(took.count());  // the first finds memory for what lies between
   }
   std::ranges::sort(seconds);
-  return seconds[kRuns / 2];
+  return seconds[kExpertRuns / 2];
 }
 
 }  // namespace
