@@ -16,7 +16,7 @@
 #include "cuda/devices.h"
 #include "quant/expert_tiles.h"
 #include "tensor/host_buffer.h"
-#include "tune/expert_rate.h"
+#include "tune/expert_rates.h"
 #include "tune/memory_rate.h"
 
 namespace {
@@ -141,13 +141,15 @@ class Bench {
     const double bytes = missing * layers_.expert_bytes();
     std::printf(
         "%-10s %5lld tokens: layer %7.3f ms, predicted %7.3f, link alone %7.3f | resident %4.0f "
-        "until %6.3f | copied %4.0f from %6.3f to %7.3f | processor %4.0f, begun after %6.3f, "
+        "until %6.3f | copied %4.0f, %4.0f ahead, from %6.3f to %7.3f | processor %4.0f, begun "
+        "after %6.3f, "
         "%7.3f ms | end %7.3f, %6.1f GB/s\n",
         name, static_cast<long long>(tokens), 1e3 * seconds / static_cast<double>(placed_.size()),
         layer(&Times::predicted_ms), 1e3 * bytes / placement_.link_rate, layer(&Times::resident),
-        layer(&Times::residents_end_ms), layer(&Times::copied), layer(&Times::copy_begin_ms),
-        layer(&Times::copy_end_ms), layer(&Times::processed), layer(&Times::host_ms),
-        layer(&Times::processor_ms), layer(&Times::end_ms), bytes / (1e6 * layer(&Times::end_ms)));
+        layer(&Times::residents_end_ms), layer(&Times::copied), layer(&Times::ahead),
+        layer(&Times::copy_begin_ms), layer(&Times::copy_end_ms), layer(&Times::processed),
+        layer(&Times::host_ms), layer(&Times::processor_ms), layer(&Times::end_ms),
+        bytes / (1e6 * layer(&Times::end_ms)));
   }
 
   const Options& options_;
@@ -180,12 +182,12 @@ int main(int argc, char** argv) {
   ThreadPool pool;
   const Layers layers(options, pool);
   const auto processor = cpu::make_cpu_ops(pool);
-  const ExpertRates rates = measure_expert_rates(*processor, layers.all());
+  const ExpertRates rates = measure_expert_rates(*processor, layers.all().front());
   ExpertPlacement placement{.resident = static_cast<std::int64_t>(
                                 options.resident * static_cast<double>(options.experts) *
                                 static_cast<double>(options.layers)),
                             .link_rate = options.link_rate,
-                            .processor_rate = rates.bytes_a_second,
+                            .processor_rate = rates.bytes,
                             .processor_token_seconds = rates.token_seconds,
                             .memory_rate = measure_read_rate(pool)};
   std::printf("%s: experts %.1f GB/s, %.2f us a token; memory %.1f GB/s; expert of %.2f MB\n",

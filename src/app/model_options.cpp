@@ -15,7 +15,7 @@
 #include "cpu/cpu_ops.h"
 #include "engine/cache_plan.h"
 #include "tune/device_rates.h"
-#include "tune/expert_rate.h"
+#include "tune/expert_rates.h"
 #include "tune/memory_rate.h"
 #include "weights/expert_cache.h"
 #include "weights/expert_tensors.h"
@@ -108,8 +108,8 @@ void place_experts(LoadedModel& loaded) {
   placement.link_rate = loaded.rates.link;
   loaded.processor = cpu::make_cpu_ops(*loaded.pool);
   const std::vector<ExpertMatrices> layers = sparse_expert_layers(spec, *loaded.host_experts);
-  const ExpertRates processor = measure_expert_rates(*loaded.processor, layers);
-  placement.processor_rate = processor.bytes_a_second;
+  const ExpertRates processor = measure_expert_rates(*loaded.processor, layers.front());
+  placement.processor_rate = processor.bytes;
   placement.processor_token_seconds = processor.token_seconds;
   placement.memory_rate = loaded.rates.ram;
   loaded.experts = make_placed_experts(

@@ -83,7 +83,8 @@ struct WayTimes {
   int layer = 0;  // among those that were placed
   std::int64_t tokens = 0;
   std::int64_t resident = 0, copied = 0, processed = 0;  // experts
-  double predicted_ms = 0;      // until the later one of link and processor ends
+  std::int64_t ahead = 0;   // of those copied: before the routing, whether or not they were chosen
+  double predicted_ms = 0;  // until the later one of link and processor ends
   double residents_end_ms = 0;  // those in the device's memory are computed
   double copy_begin_ms = 0, copy_end_ms = 0;
   double host_ms = 0;       // until the host had divided them and queued what the device does

@@ -94,7 +94,7 @@ bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const 
 void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
-  by_ways_ ? way_experts_->begin_pass(tokens) : ring_experts_->begin_pass(parts);
+  by_ways_ ? way_experts_->begin_pass(tokens, parts) : ring_experts_->begin_pass(parts);
   in_pass_ = true;
 }
 
