@@ -58,9 +58,8 @@ std::int64_t blocks_at_once(AttentionKernel kernel, std::int64_t key_dim) {
     case AttentionKernel::Prompt:
     case AttentionKernel::Decode:
     case AttentionKernel::LatentSmall:
-      return 2;
     case AttentionKernel::LatentNarrow:
-      return 3;
+      return 2;
     default:
       return 1;
   }

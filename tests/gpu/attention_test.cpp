@@ -147,6 +147,15 @@ TEST(AttentionOnDevice, StepsBesidePromptsAgreeWithTheOracle) {
   compare({{1, 300}, {90, 0}, {1, 64}, {67, 77}});
 }
 
+// So many that their keys are hardly split.
+TEST(AttentionOnDevice, StepsOfManySequencesAgreeWithTheOracle) {
+  std::vector<Sequence> sequences;
+  for (std::int64_t s = 0; s < 140; ++s) sequences.push_back({1 + s % 2, 100 + 5 * s});
+  Attending attending(devices().front());
+  for (const DType dtype : {DType::BF16, DType::F8E4M3})
+    compare(sequences, dtype, attending, "many sequences");
+}
+
 TEST(AttentionOnDevice, NarrowKeysOfAPromptNeedNotFitScratchMemory) {
   const AttentionShape shape = {16, 1, 128, 128, 64, false};
   const PagedCache cache(shape, DType::F8E4M3, {{20, 6000}});
