@@ -121,7 +121,8 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
   request.max_sequences = options.max_sequences;
   request.prompt_chunk = options.prompt_chunk;
   request.logit_rows = options.logit_rows;
-  const StateSize one = {.pages = 1, .page_tokens = request.page_tokens, .slots = 1, .kv_type = options.kv_type};
+  const StateSize one = {
+      .pages = 1, .page_tokens = request.page_tokens, .slots = 1, .kv_type = options.kv_type};
   request.page_bytes = page_bytes(spec, one);
   request.slot_bytes = slot_bytes(spec);
   return request;
