@@ -212,8 +212,8 @@ void Exchange::log_end(const char* how) const {
   if (prepared_.choices.all().empty()) return;
   const auto usage = prepared_.choices.all().front()->usage();
   log::debug(
-      fmt::format("server: {}: {} + {} tokens, waited {:.0f} ms, prefill {:.0f} ms, decode "
-                  "{:.0f} ms",
+      fmt::format("server: {}: {} + {} tokens, waited {:.2f} ms, prefill {:.2f} ms, decode "
+                  "{:.2f} ms",
                   how, prepared_.prompt_tokens, completion_tokens(prepared_), usage.queue_ms,
                   usage.prefill_ms, usage.decode_ms));
 }
