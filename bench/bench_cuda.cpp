@@ -6,6 +6,7 @@
 // come from memory as they do in a model.
 
 #include <CLI/CLI.hpp>
+#include <array>
 #include <numeric>
 #include <random>
 #include <set>
@@ -203,26 +204,43 @@ struct Sequences {
   std::vector<Segment> segments;
 };
 
+// E4M3 below 2 all over `bytes`: the arena's pattern has NaNs among them.
+void fill_narrow(Meter& meter, std::byte* to, std::int64_t bytes) {
+  std::mt19937 random(2);
+  std::vector<std::uint32_t> words(std::size_t{1} << 18);
+  for (std::uint32_t& word : words) word = static_cast<std::uint32_t>(random()) & 0xBFBFBFBFU;
+  const auto piece = static_cast<std::int64_t>(words.size() * sizeof(std::uint32_t));
+  const auto* const first = reinterpret_cast<const std::byte*>(meter.upload(words));
+  for (std::int64_t at = 0; at < bytes; at += piece) {
+    cuda::check(
+        cudaMemcpyAsync(to + at, first, static_cast<std::size_t>(std::min(piece, bytes - at)),
+                        cudaMemcpyDeviceToDevice, meter.stream()),
+        "filling a cache");
+  }
+}
+
 // `rows` new tokens of each sequence, which then has `context`.
 void bench_attention(Meter& meter, const ModelShape& model, std::int64_t count, std::int64_t rows,
-                     std::int64_t context) {
+                     std::int64_t context, DType dtype = DType::BF16) {
   const AttentionShape& shape = model.attention;
   const Sequences sequences(count, rows, context);
   const std::int64_t tokens = count * rows;
   const std::int64_t pages = count * sequences.pages;
   const std::int64_t numbers =
       shape.kv_heads * (shape.key_dim + (shape.latent ? 0 : shape.value_dim));
-  const std::int64_t cache_bytes = pages * Sequences::kPageTokens * numbers * 2;
+  const auto element = static_cast<std::int64_t>(size_of(dtype));
+  const std::int64_t cache_bytes = pages * Sequences::kPageTokens * numbers * element;
   const int calls = rows > 1 ? 2 : copies_of(cache_bytes);
   const cuda::StepTables tables = meter.tables(sequences.segments, tokens);
   std::byte* caches = meter.take(calls * cache_bytes);
+  if (dtype == DType::F8E4M3) fill_narrow(meter, caches, calls * cache_bytes);
   const auto cache = [&](int i) {
     std::byte* keys = caches + i * cache_bytes;
     return PagedKv{.keys = keys,
                    .values = shape.latent ? nullptr
                                           : keys + pages * Sequences::kPageTokens * shape.kv_heads *
-                                                       shape.key_dim * 2,
-                   .dtype = DType::BF16,
+                                                       shape.key_dim * element,
+                   .dtype = dtype,
                    .pages = pages,
                    .page_tokens = Sequences::kPageTokens,
                    .kv_heads = shape.kv_heads,
@@ -233,8 +251,8 @@ void bench_attention(Meter& meter, const ModelShape& model, std::int64_t count, 
   const RowsSet out(meter, 1, tokens * shape.heads, shape.value_dim);
   const RowsSet keys(meter, 1, tokens * shape.kv_heads, shape.key_dim);
   const RowsSet values(meter, 1, shape.latent ? 0 : tokens * shape.kv_heads, shape.value_dim);
-  const std::string suffix =
-      " of " + std::to_string(count) + " x " + std::to_string(context) + " in the cache";
+  const std::string suffix = " of " + std::to_string(count) + " x " + std::to_string(context) +
+                             (dtype == DType::F8E4M3 ? " in the FP8 cache" : " in the cache");
   meter.report(
       row_name(model, "kv_append", tokens) + suffix, {1.5 * (keys.bytes() + values.bytes())}, calls,
       [&](int i) {
@@ -245,7 +263,7 @@ void bench_attention(Meter& meter, const ModelShape& model, std::int64_t count, 
       });
   const double pairs = real(count) * real(rows) * (real(context) - real(rows - 1) / 2);
   const Bound bound = {
-      .bytes = real(count * context * numbers * 2) + queries.bytes() + out.bytes(),
+      .bytes = real(count * context * numbers * element) + queries.bytes() + out.bytes(),
       .operations = 2 * pairs * real(shape.heads * (shape.key_dim + shape.value_dim))};
   meter.report(row_name(model, "attention", tokens) + suffix, bound, calls, [&](int i) {
     meter.run(cuda::attention,
@@ -496,6 +514,17 @@ void bench_model(Meter& meter, const ModelShape& model) {
   bench_attention(meter, model, 1, 1, 4096);
   bench_attention(meter, model, 1, 1, 32768);
   bench_attention(meter, model, 8, 1, 8192);
+  bench_attention(meter, model, 8, 1, 32768);
+  bench_attention(meter, model, 32, 1, 32768);
+  for (const auto& [count, rows, context] :
+       std::vector<std::array<std::int64_t, 3>>{{1, kPromptTokens, kPromptTokens},
+                                                {1, 2048, 32768},
+                                                {1, 1, 4096},
+                                                {1, 1, 32768},
+                                                {8, 1, 8192},
+                                                {8, 1, 32768},
+                                                {32, 1, 32768}})
+    bench_attention(meter, model, count, rows, context, DType::F8E4M3);
   if (model.delta.key_heads > 0) {
     for (const auto& [count, rows] : std::vector<std::pair<std::int64_t, std::int64_t>>{
              {1, kPromptTokens}, {1, 1024}, {4, 512}, {1, 1}, {8, 1}, {64, 1}}) {

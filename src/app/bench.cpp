@@ -122,7 +122,8 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
                                              weight_bytes(options.model, loaded.description.spec));
   Engine engine(*loaded.model, {.context_length = longest + options.generate,
                                 .max_sequences = 1,
-                                .prompt_chunk = loaded.prompt_chunk});
+                                .prompt_chunk = loaded.prompt_chunk,
+                                .kv_type = loaded.kv_type});
   run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
   for (const std::int64_t tokens : options.prompt_tokens) {
     std::vector<double> rates;

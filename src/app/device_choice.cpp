@@ -93,7 +93,7 @@ DeviceNeed device_need(const ModelOptions& options, const ModelSpec& spec,
                                .shared_expert = dense(options.dense.shared_expert),
                                .dense_mlp = dense(options.dense.dense_mlp),
                                .lm_head = dense(options.dense.lm_head)};
-  const StateSize size = {.pages = 1, .page_tokens = 64, .slots = 1};
+  const StateSize size = {.pages = 1, .page_tokens = 64, .slots = 1, .kv_type = options.kv_type};
   const auto context = std::min(spec.context_length, kLeastContext);
   const auto pages = static_cast<std::uint64_t>((context + 63) / 64);
   return {.experts = expert_bytes,

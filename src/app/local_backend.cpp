@@ -96,7 +96,8 @@ LocalBackend::LocalBackend(LoadedModel& loaded, const LocalBackendOptions& optio
       tokenizer_(text::Tokenizer::load(loaded.folder)),
       engine_(*loaded.model, {.context_length = options.context_length,
                               .max_sequences = 1,
-                              .prompt_chunk = loaded.prompt_chunk}) {}
+                              .prompt_chunk = loaded.prompt_chunk,
+                              .kv_type = loaded.kv_type}) {}
 
 LocalBackend::~LocalBackend() = default;
 

@@ -133,6 +133,17 @@ void add_group_option(CLI::App& command, int& group) {
       ->default_str("128 with 4 bits, 32 with 8");
 }
 
+void add_kv_option(CLI::App& command, DType& kv_type) {
+  static const std::map<std::string, DType> kTypes = {{"bf16", DType::BF16},
+                                                      {"fp8_e4m3", DType::F8E4M3}};
+  command
+      .add_option("--kv-dtype", kv_type,
+                  "key-value cache: bf16, or fp8_e4m3, which takes half the memory; bf16 if not "
+                  "given")
+      ->transform(CLI::Transformer(kTypes))
+      ->type_name("TYPE");
+}
+
 void declare_model_options(CLI::App& command, ModelOptions& options, bool positional) {
   command
       .add_option(positional ? "model,--model-path" : "--model-path", options.model,
@@ -149,6 +160,7 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
                     "shared experts' weights");
   add_format_option(command, "--dense-mlp-quant", options.dense.dense_mlp, "dense MLP weights");
   add_format_option(command, "--lm-head-quant", options.dense.lm_head, "LM head weights");
+  add_kv_option(command, options.kv_type);
   command
       .add_option("--krasis-threads,--threads", options.threads,
                   "threads that compute; 0: one for each physical core")
@@ -195,6 +207,7 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   loaded.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads});
   if (!device || !load_on_device(options, *device, experts.get(), tiles.progress, cancel, loaded))
     load_on_processor(options, std::move(experts), loaded);
+  loaded.kv_type = options.kv_type;
   loaded.prompt_chunk = prompt_chunk_for(loaded.ops->memory());
   return loaded;
 }

@@ -31,10 +31,11 @@ struct ModelOptions {
                      .shared_expert = DenseFormat::Int8,
                      .dense_mlp = DenseFormat::Int8,
                      .lm_head = DenseFormat::Int8};
-  int threads = 0;          // 0: one a physical core
-  bool force_load = false;  // although memory looks too small
-  bool dummy = false;       // made-up weights, from config.json alone
-  std::int64_t layers = 0;  // the first so many only; 0: all (dummy weights only)
+  int threads = 0;              // 0: one a physical core
+  bool force_load = false;      // although memory looks too small
+  bool dummy = false;           // made-up weights, from config.json alone
+  std::int64_t layers = 0;      // the first so many only; 0: all (dummy weights only)
+  DType kv_type = DType::BF16;  // of the key-value cache
   DeviceSelection device;
   bool cache = true;  // use and build the expert cache; else tiles are made in memory
 };
@@ -45,6 +46,9 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
 
 // Declares --expert-group; 0 stays where it is not given.
 void add_group_option(CLI::App& command, int& group);
+
+// Declares --kv-dtype: bf16 or fp8_e4m3.
+void add_kv_option(CLI::App& command, DType& kv_type);
 
 // Sets bits and dense formats as `krasis trace` and `krasis perplexity` name them: "bf16"
 // everything as stored, "int8" experts and dense INT8, "int4" experts INT4 and dense INT8.
@@ -59,6 +63,7 @@ struct LoadedModel {
   std::unique_ptr<Ops> ops;
   std::unique_ptr<ExpertStore> experts;  // in the ops' memory
   std::unique_ptr<Model> model;
+  DType kv_type = DType::BF16;      // that was asked for
   std::int64_t prompt_chunk = 512;  // that suits the ops
 };
 

@@ -13,14 +13,15 @@ constexpr std::int64_t kPageTokens = 64;
 // One model going through one window after the other.
 class WindowRunner {
  public:
-  WindowRunner(Model& model, const PerplexityOptions& options)
+  WindowRunner(Model& model, const PerplexityOptions& options, DType kv_type)
       : model_(model),
         step_(options.token_by_token ? 1 : options.chunk),
         pages_(static_cast<std::size_t>((options.window + kPageTokens - 1) / kPageTokens)),
         state_(model.spec(),
                {.pages = static_cast<std::int64_t>(pages_.size()),
                 .page_tokens = kPageTokens,
-                .slots = 1},
+                .slots = 1,
+                .kv_type = kv_type},
                model.memory()),
         logits_(static_cast<std::size_t>(step_ * model.spec().vocab)) {
     std::iota(pages_.begin(), pages_.end(), 0);
@@ -105,9 +106,9 @@ PerplexityResult measure_perplexity(
   check(ids, options);
   const auto total = static_cast<std::int64_t>(ids.size());
   const auto vocab = static_cast<std::size_t>(model.spec().vocab);
-  WindowRunner runner(model, options);
+  WindowRunner runner(model, options, options.kv_type);
   std::optional<WindowRunner> reference_runner;
-  if (reference != nullptr) reference_runner.emplace(*reference, options);
+  if (reference != nullptr) reference_runner.emplace(*reference, options, DType::BF16);
 
   PerplexityResult result;
   Comparison comparison;

@@ -17,6 +17,7 @@ struct PerplexityOptions {
                                 // window has scored are scored
   bool token_by_token = false;  // the decode path: one token a step instead of chunks
   std::int64_t chunk = 256;     // tokens a step on the prefill path
+  DType kv_type = DType::BF16;  // of the key-value cache; the reference's is BF16
 };
 
 struct PerplexityResult {

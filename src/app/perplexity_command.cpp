@@ -52,8 +52,9 @@ int run_perplexity(const Options& options) {
                                 });
   }
   const double bits_per_byte = result.nll / std::log(2.0) / static_cast<double>(text.size());
-  fmt::print("{}, weights {}, {} path, window {}, stride {}\n", options.file, options.weights,
-             options.path, options.perplexity.window, options.perplexity.stride);
+  fmt::print("{}, weights {}, cache {}, {} path, window {}, stride {}\n", options.file,
+             options.weights, name_of(loaded.kv_type), options.path, options.perplexity.window,
+             options.perplexity.stride);
   fmt::print("perplexity {:.4f} over {} tokens, {:.4f} bits a byte\n", result.perplexity(),
              result.tokens, bits_per_byte);
   if (result.mean_kl) {
@@ -96,12 +97,14 @@ void declare_perplexity(CLI::App& command, std::function<int()>& run) {
       ->check(CLI::IsMember({"prefill", "decode"}))
       ->capture_default_str();
   add_group_option(command, options->model.group);
+  add_kv_option(command, options->model.kv_type);
   command.add_flag("--round-to-nearest", options->nearest, "quantize without searching the scales");
   declare_device_options(command, options->model.device);
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));
   command.add_flag("--json", options->json, "last line: a JSON object");
   run = [options] {
+    options->perplexity.kv_type = options->model.kv_type;
     options->perplexity.token_by_token = options->path == "decode";
     return run_perplexity(*options);
   };

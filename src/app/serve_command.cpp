@@ -49,6 +49,7 @@ std::unique_ptr<Served> load(const ServeOptions& options, Server& server) {
       options.model, interrupt_flag(),
       [&](std::uint64_t done, std::uint64_t total) { server.set_progress(done, total); });
   EngineOptions engine = options.engine;
+  engine.kv_type = loaded.kv_type;
   if (engine.prompt_chunk == 0) engine.prompt_chunk = loaded.prompt_chunk;
   return std::make_unique<Served>(std::move(loaded), engine);
 }

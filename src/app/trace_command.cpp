@@ -13,8 +13,13 @@ namespace {
 
 struct TraceOptions {
   ModelOptions model;
-  std::string ids, out, weights = "bf16";
+  std::string ids, out, weights = "bf16", kv_type = "f32";
 };
+
+DType kv_type_named(const std::string& name) {
+  if (name == "f32") return DType::F32;
+  return name == "bf16" ? DType::BF16 : DType::F8E4M3;
+}
 
 int run_trace(const TraceOptions& options) {
   install_interrupt_handler();
@@ -23,7 +28,7 @@ int run_trace(const TraceOptions& options) {
   set_weights(model, options.weights);
   model.cache = false;  // a comparison leaves nothing on the disk
   LoadedModel loaded = load_model_with_bar(model, interrupt_flag());
-  write_trace(trace_prompt(*loaded.model, ids), options.out);
+  write_trace(trace_prompt(*loaded.model, ids, kv_type_named(options.kv_type)), options.out);
   fmt::print("{}: {} tokens, {} layers, weights {}\n", options.out, ids.size(),
              loaded.description.spec.layers.size(), options.weights);
   return kDone;
@@ -41,6 +46,9 @@ void declare_trace(CLI::App& command, std::function<int()>& run) {
   command.add_option("--out", options->out, "safetensors file to write")->required();
   command.add_option("--weights", options->weights, "bf16 (as stored), int8 or int4")
       ->check(CLI::IsMember({"bf16", "int8", "int4"}))
+      ->capture_default_str();
+  command.add_option("--kv-dtype", options->kv_type, "key-value cache: f32, bf16 or fp8_e4m3")
+      ->check(CLI::IsMember({"f32", "bf16", "fp8_e4m3"}))
       ->capture_default_str();
   declare_device_options(command, options->model.device);
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")

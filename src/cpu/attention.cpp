@@ -15,7 +15,14 @@ constexpr std::int64_t kWaveBytes = 64 << 20;
 constexpr std::int64_t kScores = kUnitRows * kChunkTokens;
 
 Element cache_element(const PagedKv& kv) {
-  return kv.dtype == DType::BF16 ? Element::BF16 : Element::F32;
+  switch (kv.dtype) {
+    case DType::F8E4M3:
+      return Element::E4M3;
+    case DType::BF16:
+      return Element::BF16;
+    default:
+      return Element::F32;
+  }
 }
 
 std::int64_t group_of(const Attention& op) {
@@ -62,10 +69,15 @@ void for_page_runs(const PagedKv& kv, std::int64_t begin, std::int64_t end, Work
 
 void store(const Machine& machine, const PagedKv& kv, std::byte* cache, std::int64_t at,
            const float* values, std::int64_t count) {
-  if (kv.dtype == DType::F32) {
-    std::copy_n(values, count, reinterpret_cast<float*>(cache) + at);
-  } else {
-    machine.kernels.narrow_bf16(values, count, reinterpret_cast<std::uint16_t*>(cache) + at);
+  switch (cache_element(kv)) {
+    case Element::E4M3:
+      return machine.kernels.narrow_e4m3(values, count,
+                                         reinterpret_cast<std::uint8_t*>(cache) + at);
+    case Element::BF16:
+      return machine.kernels.narrow_bf16(values, count,
+                                         reinterpret_cast<std::uint16_t*>(cache) + at);
+    default:
+      std::copy_n(values, count, reinterpret_cast<float*>(cache) + at);
   }
 }
 

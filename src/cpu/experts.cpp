@@ -128,7 +128,8 @@ void PlainExperts::sort_by_expert(const Experts& op, std::int64_t first, std::in
   const auto ids = op.ids.subspan(static_cast<std::size_t>(first * op.top_k),
                                   static_cast<std::size_t>(count * op.top_k));
   row_ends_.assign(static_cast<std::size_t>(op.matrices.experts), 0);
-  for (const std::int32_t id : ids) ++row_ends_[static_cast<std::size_t>(id)];
+  for (const std::int32_t id : ids)
+    if (id >= 0) ++row_ends_[static_cast<std::size_t>(id)];
   blocks_.clear();
   std::int64_t row = 0;
   for (std::size_t e = 0; e < row_ends_.size(); ++e) {
@@ -137,8 +138,9 @@ void PlainExperts::sort_by_expert(const Experts& op, std::int64_t first, std::in
     for (; row < end; row += blocks_.back().rows)
       blocks_.push_back({static_cast<std::int64_t>(e), row, std::min(kProductRows, end - row)});
   }
-  pairs_.resize(ids.size());
+  pairs_.resize(static_cast<std::size_t>(row));
   for (std::size_t n = 0; n < ids.size(); ++n) {
+    if (ids[n] < 0) continue;
     std::int64_t& end = row_ends_[static_cast<std::size_t>(ids[n])];
     pairs_[static_cast<std::size_t>(end++)] = static_cast<std::int64_t>(n);
   }
@@ -150,6 +152,7 @@ void PlainExperts::for_blocks(const Experts& op, std::int64_t outputs, std::int6
                               Work&& work) {
   const Element element = element_of(op.matrices.gate[0].format);
   const auto blocks = static_cast<std::int64_t>(blocks_.size());
+  if (blocks == 0) return;
   const std::int64_t step = product_outputs(element, outputs, blocks, machine_.pool.size());
   const std::int64_t pieces = (outputs + step - 1) / step;
   const std::int64_t mean_rows = static_cast<std::int64_t>(pairs_.size()) / blocks;
@@ -221,8 +224,9 @@ void PlainExperts::run_tokens(const Experts& op, std::int64_t first, std::int64_
     std::fill_n(out, hidden, 0.0F);
     for (std::int64_t j = 0; j < op.top_k; ++j) {
       const std::int64_t pair = token * op.top_k + j;
-      const float weight = op.weights[static_cast<std::size_t>(first * op.top_k + pair)];
-      machine_.kernels.blend(out, 1, outputs + pair * hidden, weight, hidden);
+      const auto at = static_cast<std::size_t>(first * op.top_k + pair);
+      if (op.ids[at] < 0) continue;
+      machine_.kernels.blend(out, 1, outputs + pair * hidden, op.weights[at], hidden);
     }
   });
 }

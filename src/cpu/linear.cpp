@@ -91,7 +91,14 @@ Element element_of(Matrix::Format format) {
 }
 
 std::size_t bytes_of(Element element) {
-  return element == Element::F32 ? 4 : 2;
+  switch (element) {
+    case Element::F32:
+      return 4;
+    case Element::E4M3:
+      return 1;
+    default:
+      return 2;
+  }
 }
 
 std::int64_t product_outputs(Element element, std::int64_t outputs, std::int64_t parts,

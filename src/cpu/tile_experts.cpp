@@ -29,11 +29,9 @@ TileMatrix part(const ExpertMatrices::Tiled& tiled, std::int64_t expert, const T
 // What the workers share in one call.
 struct TileRunner::ExpertStep {
   const ExpertMatrices::Tiled& tiled;
-  Rows x;           // [tokens of the chunk, hidden]
-  MutableRows out;  // the same
-  std::span<const float> weights;
-  std::int64_t top_k;
-  std::int64_t rows;             // tokens * top_k
+  Rows x;                        // [tokens of the chunk, hidden]
+  MutableRows out;               // the same
+  std::int64_t rows;             // pairs that have an expert
   std::int64_t product_columns;  // of w13's result
   bool few_rows;
   const std::int32_t* identity;
@@ -51,12 +49,14 @@ void TileRunner::experts(const Experts& op) {
     expert_chunk(op, first, std::min(chunk, op.x.rows - first));
 }
 
-// Sorts the (token, j) pairs by expert, keeping their order within one: active_, tokens_, places_.
+// Sorts the (token, j) pairs by expert, keeping their order within one: active_, tokens_, places_,
+// weights_, firsts_.
 void TileRunner::sort_by_expert(const Experts& op, std::int64_t first, std::int64_t count) {
   const auto ids = op.ids.subspan(static_cast<std::size_t>(first * op.top_k),
                                   static_cast<std::size_t>(count * op.top_k));
   row_ends_.assign(static_cast<std::size_t>(op.matrices.experts), 0);
   for (const std::int32_t id : ids) {
+    if (id == -1) continue;
     if (id < 0 || id >= op.matrices.experts) {
       throw Error(ErrorCode::InvalidArgument, "experts: id " + std::to_string(id) +
                                                   " is not one of " +
@@ -72,25 +72,35 @@ void TileRunner::sort_by_expert(const Experts& op, std::int64_t first, std::int6
     row_ends_[e] = row;
     row += rows;
   }
-  tokens_.resize(ids.size());
-  places_.resize(ids.size());
-  for (std::size_t n = 0; n < ids.size(); ++n) {
-    const auto at = static_cast<std::size_t>(row_ends_[static_cast<std::size_t>(ids[n])]++);
-    tokens_[at] = static_cast<std::int32_t>(static_cast<std::int64_t>(n) / op.top_k);
-    places_[at] = static_cast<std::int32_t>(n);
+  const auto rows = static_cast<std::size_t>(row);
+  tokens_.resize(rows);
+  places_.resize(rows);
+  weights_.resize(rows);
+  firsts_.resize(static_cast<std::size_t>(count) + 1);
+  const float* weights = op.weights.data() + first * op.top_k;
+  std::size_t place = 0;
+  for (std::int64_t t = 0; t < count; ++t) {
+    firsts_[static_cast<std::size_t>(t)] = static_cast<std::int64_t>(place);
+    for (std::int64_t j = 0; j < op.top_k; ++j) {
+      const auto n = static_cast<std::size_t>(t * op.top_k + j);
+      if (ids[n] < 0) continue;
+      const auto at = static_cast<std::size_t>(row_ends_[static_cast<std::size_t>(ids[n])]++);
+      tokens_[at] = static_cast<std::int32_t>(t);
+      places_[at] = static_cast<std::int32_t>(place);
+      weights_[place++] = weights[n];
+    }
   }
+  firsts_.back() = row;
 }
 
 void TileRunner::expert_chunk(const Experts& op, std::int64_t first, std::int64_t count) {
   const ExpertMatrices::Tiled& tiled = *op.matrices.tiled;
   const int workers = pool_.size();
   sort_by_expert(op, first, count);
-  const std::int64_t rows = count * op.top_k;
+  const auto rows = static_cast<std::int64_t>(tokens_.size());
   const ExpertStep step{.tiled = tiled,
                         .x = op.x.slice(first, count),
                         .out = op.out.slice(first, count),
-                        .weights = op.weights.subspan(static_cast<std::size_t>(first * op.top_k)),
-                        .top_k = op.top_k,
                         .rows = rows,
                         .product_columns = tiled.w13.padded_rows / 2,
                         .few_rows = rows <= kRowsOfOneWorker,
@@ -181,7 +191,7 @@ void TileRunner::output_products(const ExpertStep& step, int worker) {
   });
 }
 
-// out[t] = sum_j weights[t, j] * outputs_[t * top_k + j]
+// out[t] = the sum over its places, ascending, of weights_[place] * outputs_[place]
 void TileRunner::sum_outputs(const ExpertStep& step, int worker) const {
   const std::int64_t hidden = step.out.cols;
   const std::int64_t pieces = (hidden + kSumColumns - 1) / kSumColumns;
@@ -190,11 +200,11 @@ void TileRunner::sum_outputs(const ExpertStep& step, int worker) const {
   for (std::int64_t n = worker * count / workers; n < (worker + 1) * count / workers; ++n) {
     const std::int64_t token = n / pieces;
     const std::int64_t column = n % pieces * kSumColumns;
-    const std::int64_t first = token * step.top_k;
+    const std::int64_t first = firsts_[static_cast<std::size_t>(token)];
     kernels_.weighted_sum({.parts = outputs_.data() + first * hidden + column,
                            .stride = hidden,
-                           .weights = step.weights.data() + first,
-                           .terms = step.top_k,
+                           .weights = weights_.data() + first,
+                           .terms = firsts_[static_cast<std::size_t>(token) + 1] - first,
                            .columns = std::min(kSumColumns, hidden - column),
                            .out = step.out.row(token) + column});
   }

@@ -80,16 +80,18 @@ class TileRunner {
   TileSplit split_, second_split_;
   std::vector<StripSegment> segments_, second_segments_;
 
-  // Of experts(): rows are the (token, j) pairs sorted by expert.
+  // Of experts(): rows are the (token, j) pairs that have an expert, sorted by it.
   struct Active {
     std::int64_t expert, first_row, rows;
   };
   std::vector<Active> active_;
   std::vector<std::int64_t> row_ends_;  // [experts]
   std::vector<std::int32_t> tokens_;    // [rows] of the chunk
-  std::vector<std::int32_t> places_;    // [rows] token * top_k + j
+  std::vector<std::int32_t> places_;    // [rows] the pair's number by token and j
+  std::vector<float> weights_;          // [rows] by place
+  std::vector<std::int64_t> firsts_;    // [tokens + 1] the first place of each token
   GrowingArray<float> products_;        // [rows, round_up(intermediate, 32)]
-  GrowingArray<float> outputs_;         // [token * top_k + j, hidden]
+  GrowingArray<float> outputs_;         // [rows, hidden] by place
   QuantizedRows quantized_products_;    // [rows], or with few rows [workers][rows]
 };
 

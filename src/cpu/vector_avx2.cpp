@@ -35,9 +35,23 @@ struct Avx2 {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
   }
 
+  // Eight E4M3 in the low half of `bytes`. Their bits are those of an F16 2^8 times smaller but for
+  // the sign, which extending repeats in the bit behind it.
+  static Float from_quarter(__m128i bytes) {
+    const __m128i words = _mm_slli_epi16(_mm_cvtepi8_epi16(bytes), 7);
+    const __m128i half = _mm_and_si128(words, _mm_set1_epi16(static_cast<short>(0xBF80)));
+    const __m128i nan = _mm_set1_epi16(0x3F80);
+    const __m128i is_nan = _mm_cmpeq_epi16(_mm_and_si128(half, nan), nan);
+    const __m128i all = _mm_or_si128(half, _mm_and_si128(is_nan, _mm_set1_epi16(0x7E00)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(all), _mm256_set1_ps(256));
+  }
+
   static Float load(const float* from) { return _mm256_loadu_ps(from); }
   static Float load(const BrainBits* from) { return from_brain(words(&from->bits)); }
   static Float load(const HalfBits* from) { return _mm256_cvtph_ps(words(&from->bits)); }
+  static Float load(const QuarterBits* from) {
+    return from_quarter(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  }
   static Float load_first(const float* from, int lanes) {
     return _mm256_maskload_ps(from, first_lanes(lanes));
   }
@@ -46,6 +60,12 @@ struct Avx2 {
   }
   static Float load_first(const HalfBits* from, int lanes) {
     return _mm256_cvtph_ps(first_words(&from->bits, lanes));
+  }
+  static Float load_first(const QuarterBits* from, int lanes) {
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): see vector_kernels.h
+    alignas(8) QuarterBits copy[kWidth] = {};
+    for (int i = 0; i < lanes; ++i) copy[i] = from[i];
+    return load(copy);
   }
   static void store(float* to, Float value) { _mm256_storeu_ps(to, value); }
   static void store_first(float* to, Float value, int lanes) {
@@ -102,6 +122,38 @@ struct Avx2 {
     }
     // NOLINTNEXTLINE(modernize-avoid-c-arrays): see vector_kernels.h
     alignas(16) std::uint16_t copy[kWidth];
+    _mm_store_si128(reinterpret_cast<__m128i*>(copy), packed);
+    for (int i = 0; i < lanes; ++i) to[i] = copy[i];
+  }
+
+  // To E4M3, as base/float8.h does it.
+  static void store_quarter_first(std::uint8_t* to, Float value, int lanes) {
+    const Float sign_bit = _mm256_set1_ps(-0.0F);
+    const Float size = _mm256_andnot_ps(sign_bit, value);
+    const __m256i bits = _mm256_castps_si256(_mm256_min_ps(size, _mm256_set1_ps(448)));
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 20), _mm256_set1_epi32(1));
+    const __m256i raised =
+        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7ffff)));
+    const __m256i large =
+        _mm256_sub_epi32(_mm256_srli_epi32(raised, 20), _mm256_set1_epi32(120 << 3));
+    const Float units = _mm256_set1_ps(0x1p14F);  // whose last place is 2^-9
+    const __m256i small = _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(size, units)),
+                                           _mm256_castps_si256(units));
+    const Float is_small = _mm256_cmp_ps(size, _mm256_set1_ps(0x1p-6F), _CMP_LT_OQ);
+    const Float is_nan = _mm256_cmp_ps(value, value, _CMP_UNORD_Q);
+    __m256i result = _mm256_blendv_epi8(large, small, _mm256_castps_si256(is_small));
+    result = _mm256_blendv_epi8(result, _mm256_set1_epi32(0x7f), _mm256_castps_si256(is_nan));
+    const __m256i sign = _mm256_srli_epi32(_mm256_castps_si256(_mm256_and_ps(value, sign_bit)), 24);
+    result = _mm256_or_si256(result, sign);
+    const __m128i halves =
+        _mm_packus_epi32(_mm256_castsi256_si128(result), _mm256_extracti128_si256(result, 1));
+    const __m128i packed = _mm_packus_epi16(halves, halves);
+    if (lanes == kWidth) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), packed);
+      return;
+    }
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): see vector_kernels.h
+    alignas(16) std::uint8_t copy[16];
     _mm_store_si128(reinterpret_cast<__m128i*>(copy), packed);
     for (int i = 0; i < lanes; ++i) to[i] = copy[i];
   }

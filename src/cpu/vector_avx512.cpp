@@ -30,9 +30,23 @@ struct Avx512 {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
   }
 
+  // E4M3 bits are those of an F16 2^8 times smaller but for the sign, which extending repeats in
+  // the bit behind it.
+  static Float from_quarter(__m128i bytes) {
+    const __m256i words = _mm256_slli_epi16(_mm256_cvtepi8_epi16(bytes), 7);
+    const __m256i half = _mm256_and_si256(words, _mm256_set1_epi16(static_cast<short>(0xBF80)));
+    const __m256i nan = _mm256_set1_epi16(0x3F80);
+    const __mmask16 is_nan = _mm256_cmpeq_epi16_mask(_mm256_and_si256(half, nan), nan);
+    const __m256i all = _mm256_mask_add_epi16(half, is_nan, half, _mm256_set1_epi16(0x4000));
+    return _mm512_mul_ps(_mm512_cvtph_ps(all), _mm512_set1_ps(256));
+  }
+
   static Float load(const float* from) { return _mm512_loadu_ps(from); }
   static Float load(const BrainBits* from) { return from_brain(words(&from->bits)); }
   static Float load(const HalfBits* from) { return _mm512_cvtph_ps(words(&from->bits)); }
+  static Float load(const QuarterBits* from) {
+    return from_quarter(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  }
   static Float load_first(const float* from, int lanes) {
     return _mm512_maskz_loadu_ps(first_lanes(lanes), from);
   }
@@ -41,6 +55,9 @@ struct Avx512 {
   }
   static Float load_first(const HalfBits* from, int lanes) {
     return _mm512_cvtph_ps(first_words(&from->bits, lanes));
+  }
+  static Float load_first(const QuarterBits* from, int lanes) {
+    return from_quarter(_mm_maskz_loadu_epi8(first_lanes(lanes), from));
   }
   static void store(float* to, Float value) { _mm512_storeu_ps(to, value); }
   static void store_first(float* to, Float value, int lanes) {
@@ -94,6 +111,27 @@ struct Avx512 {
     const __m512i kept = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x400000));
     const __m256i packed = _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
     _mm256_mask_storeu_epi16(to, first_lanes(lanes), packed);
+  }
+
+  // To E4M3, as base/float8.h does it.
+  static void store_quarter_first(std::uint8_t* to, Float value, int lanes) {
+    const Float size = _mm512_abs_ps(value);
+    const __m512i bits = _mm512_castps_si512(_mm512_min_ps(size, _mm512_set1_ps(448)));
+    const __m512i odd = _mm512_and_epi32(_mm512_srli_epi32(bits, 20), _mm512_set1_epi32(1));
+    const __m512i raised =
+        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7ffff)));
+    const __m512i large =
+        _mm512_sub_epi32(_mm512_srli_epi32(raised, 20), _mm512_set1_epi32(120 << 3));
+    const Float units = _mm512_set1_ps(0x1p14F);  // whose last place is 2^-9
+    const __m512i small = _mm512_sub_epi32(_mm512_castps_si512(_mm512_add_ps(size, units)),
+                                           _mm512_castps_si512(units));
+    const __mmask16 is_small = _mm512_cmp_ps_mask(size, _mm512_set1_ps(0x1p-6F), _CMP_LT_OQ);
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+    __m512i result = _mm512_mask_mov_epi32(large, is_small, small);
+    result = _mm512_mask_mov_epi32(result, is_nan, _mm512_set1_epi32(0x7f));
+    const __m512i sign = _mm512_srli_epi32(_mm512_castps_si512(value), 24);
+    result = _mm512_or_epi32(result, _mm512_and_epi32(sign, _mm512_set1_epi32(0x80)));
+    _mm_mask_storeu_epi8(to, first_lanes(lanes), _mm512_cvtepi32_epi8(result));
   }
 };
 

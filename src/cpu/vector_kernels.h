@@ -17,7 +17,7 @@ namespace krasis::cpu {
 
 struct Features;
 
-enum class Element : std::uint8_t { F32, BF16, F16 };
+enum class Element : std::uint8_t { F32, BF16, F16, E4M3 };
 
 // out[r][n] = sum_k x[r][k] * weights[n][k] + bias[n]
 // Lane l of a vector sums the columns l, l + width, ...; lanes are added, and then the sums of
@@ -118,6 +118,7 @@ struct VectorKernels {
   void (*delta_tokens)(const DeltaTokens& job);
   void (*widen)(const void* values, Element element, std::int64_t count, float* out);
   void (*narrow_bf16)(const float* values, std::int64_t count, std::uint16_t* out);
+  void (*narrow_e4m3)(const float* values, std::int64_t count, std::uint8_t* out);
   void (*add)(const float* x, const float* y, std::int64_t count, float* out);
   // sum = sum * factor + values * weight
   void (*blend)(float* sum, float factor, const float* values, float weight, std::int64_t count);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/float16.h"
+#include "base/float8.h"
 #include "cpu/vector_templates.h"
 
 namespace krasis::cpu {
@@ -30,6 +31,7 @@ struct Portable {
   static float number(float value) { return value; }
   static float number(BrainBits value) { return to_float(bf16{value.bits}); }
   static float number(HalfBits value) { return to_float(f16{value.bits}); }
+  static float number(QuarterBits value) { return to_float(e4m3{value.bits}); }
 
   static Float zero() { return set(0); }
   static Float set(float value) {
@@ -99,6 +101,9 @@ struct Portable {
 
   static void store_brain_first(std::uint16_t* to, const Float& value, int lanes) {
     for (std::size_t i = 0; static_cast<int>(i) < lanes; ++i) to[i] = to_bf16(value.lane[i]).bits;
+  }
+  static void store_quarter_first(std::uint8_t* to, const Float& value, int lanes) {
+    for (std::size_t i = 0; static_cast<int>(i) < lanes; ++i) to[i] = to_e4m3(value.lane[i]).bits;
   }
 };
 

@@ -3,10 +3,10 @@
 // is that file's own. Includes nothing that emits code.
 //
 // V has: Float (a vector of kWidth F32), zero, set(x), load(p), load_first(p, n) with zeros behind,
-// both for float, BrainBits and HalfBits; store, store_first; add, sub, mul, div, fma(a, b, c) =
-// a * b + c; max and min (the second operand if one is NaN); sum, sum_four (of four vectors, in
-// the same order) and largest over the lanes;
-// round (to nearest even), power_of_two(whole number); store_brain_first.
+// for float, BrainBits, HalfBits and QuarterBits; store, store_first; add, sub, mul, div, fma(a, b,
+// c) = a * b + c; max and min (the second operand if one is NaN); sum, sum_four (of four vectors,
+// in the same order) and largest over the lanes; round (to nearest even), power_of_two(whole
+// number); store_brain_first, store_quarter_first.
 #pragma once
 
 #include "cpu/vector_kernels.h"
@@ -20,6 +20,9 @@ struct BrainBits {
 };
 struct HalfBits {
   std::uint16_t bits;
+};
+struct QuarterBits {  // base/float8.h
+  std::uint8_t bits;
 };
 
 // exp(x) to about 1 unit in the last place, NaN for NaN; below e^-87 and above e^88 the bound's.
@@ -193,6 +196,9 @@ void dot_products(const DotProducts& job) {
     case Element::F16:
       dot_products_of<V, HalfBits>(job);
       break;
+    case Element::E4M3:
+      dot_products_of<V, QuarterBits>(job);
+      break;
   }
 }
 
@@ -262,6 +268,9 @@ void value_sum(const ValueSum& job) {
       break;
     case Element::F16:
       value_sum_of<V, HalfBits>(job);
+      break;
+    case Element::E4M3:
+      value_sum_of<V, QuarterBits>(job);
       break;
   }
 }
@@ -389,6 +398,9 @@ void widen(const void* values, Element element, std::int64_t count, float* out) 
     case Element::F16:
       widen_of<V>(static_cast<const HalfBits*>(values), count, out);
       break;
+    case Element::E4M3:
+      widen_of<V>(static_cast<const QuarterBits*>(values), count, out);
+      break;
   }
 }
 
@@ -396,6 +408,13 @@ template <class V>
 void narrow_bf16(const float* values, std::int64_t count, std::uint16_t* out) {
   for_vectors<V>(count, [&](std::int64_t first, int lanes) {
     V::store_brain_first(out + first, load_lanes<V>(values + first, lanes), lanes);
+  });
+}
+
+template <class V>
+void narrow_e4m3(const float* values, std::int64_t count, std::uint8_t* out) {
+  for_vectors<V>(count, [&](std::int64_t first, int lanes) {
+    V::store_quarter_first(out + first, load_lanes<V>(values + first, lanes), lanes);
   });
 }
 
@@ -479,6 +498,7 @@ constexpr VectorKernels vector_kernels(const char* name) {
           .delta_tokens = delta_tokens<V>,
           .widen = widen<V>,
           .narrow_bf16 = narrow_bf16<V>,
+          .narrow_e4m3 = narrow_e4m3<V>,
           .add = add<V>,
           .blend = blend<V>,
           .sigmoid_multiply = sigmoid_multiply<V>,

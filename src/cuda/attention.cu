@@ -43,13 +43,18 @@ void run(const AttentionArguments& arguments, const Attention& op, const Launch&
       return attention_latent(arguments, launch.stream);
     case AttentionKernel::LatentHopper:
       return attention_latent_hopper(arguments, launch.stream);
+    case AttentionKernel::DecodeNarrow:
+      return attention_decode_narrow(arguments, key_dim, launch.stream);
+    case AttentionKernel::LatentNarrow:
+      return attention_latent_narrow(arguments, launch.stream);
   }
 }
 
 }  // namespace
 
 void attention(const Attention& op, const Launch& launch) {
-  const AttentionPlan plan = plan_attention(op, launch.tables, launch.device);
+  const AttentionPlan plan =
+      plan_attention(op, launch.tables, launch.device, launch.scratch.bytes());
   AttentionArguments arguments = arguments_of(op, launch);
   const int value_dim = static_cast<int>(op.kv.value_dim);
   for (int i = 0; i < plan.count; ++i) {
@@ -62,6 +67,7 @@ void attention(const Attention& op, const Launch& launch) {
     run(arguments, op, launch);
     if (rows != 0) attention_combine(arguments, value_dim, launch.stream);
   }
+  if (plan.widened_rows > 0) attention_widened(op, plan, launch);
 }
 
 }  // namespace krasis::cuda

@@ -1,6 +1,7 @@
 // Attention of every shape, in F32: a block computes one row of results, which is its accumulator.
 #include <limits>
 
+#include "base/float8.h"
 #include "cuda/attention_parts.cuh"
 #include "cuda/runtime.h"
 
@@ -23,6 +24,10 @@ __device__ float number(const float* cache, std::int64_t at) {
 }
 __device__ float number(const bf16* cache, std::int64_t at) {
   return __uint_as_float(static_cast<unsigned>(cache[at].bits) << 16);
+}
+
+__device__ float number(const e4m3* cache, std::int64_t at) {
+  return to_float(cache[at]);
 }
 
 template <class Combine>
@@ -102,7 +107,9 @@ __global__ void __launch_bounds__(kThreads) any_row(const AnyArguments a) {
 void attention_any(const Attention& op, const Launch& launch) {
   const AnyArguments arguments{op.queries, op.kv, launch.tables, static_cast<int>(op.heads),
                                op.scale,   op.out};
-  const auto kernel = op.kv.dtype == DType::F32 ? any_row<float> : any_row<bf16>;
+  const auto kernel = op.kv.dtype == DType::F32      ? any_row<float>
+                      : op.kv.dtype == DType::F8E4M3 ? any_row<e4m3>
+                                                     : any_row<bf16>;
   kernel<<<static_cast<unsigned>(op.queries.rows), kThreads, 0, launch.stream>>>(arguments);
   check_launch("attention of any shape");
 }

@@ -32,7 +32,7 @@ struct PanelLayout {
 struct AttentionArguments {
   const float* queries;  // [tokens * heads, key_dim], rows query_stride apart
   std::int64_t query_stride;
-  const Bits16* keys;    // [pages, kv_heads, page_tokens, key_dim]
+  const Bits16* keys;    // [pages, kv_heads, page_tokens, key_dim]; E4M3 for the narrow kernels
   const Bits16* values;  // the same with value_dim; nullptr: the keys' first numbers
   float* out;            // [tokens * heads, value_dim], rows out_stride apart
   std::int64_t out_stride;
@@ -47,10 +47,14 @@ struct AttentionArguments {
 void attention_prompt(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent(const AttentionArguments& arguments, cudaStream_t stream);
+void attention_decode_narrow(const AttentionArguments& arguments, int dim, cudaStream_t stream);
+void attention_latent_narrow(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_combine(const AttentionArguments& arguments, int value_dim, cudaStream_t stream);
 void attention_prompt_hopper(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent_hopper(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_any(const Attention& op, const Launch& launch);
+// The segments of at least plan.widened_rows rows, each by way of its keys and values in BF16.
+void attention_widened(const Attention& op, const AttentionPlan& plan, const Launch& launch);
 
 // The row of `partial` and `limits` in a split.
 __device__ inline std::int64_t partial_row(const AttentionArguments& a, int segment, int token,

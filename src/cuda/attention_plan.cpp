@@ -8,6 +8,9 @@ namespace {
 constexpr std::int64_t kFewPackedRows = 64;   // up to here sharing rows beats owning them
 constexpr std::int64_t kLeastSplitKeys = 64;  // a part of fewer keys costs more than it saves
 constexpr std::int64_t kMostSplits = 256;
+// From here on reading keys and values once more, to widen them, costs less than widening them
+// again for every 16 packed rows.
+constexpr std::int64_t kWidenedPackedRows = 256;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
@@ -24,7 +27,8 @@ bool fits_tensor_cores(const Attention& op) {
   const bool dims_fit = latent ? kv.key_dim == 576 && kv.value_dim == 512
                                : kv.key_dim == kv.value_dim &&
                                      (kv.key_dim == 64 || kv.key_dim == 128 || kv.key_dim == 256);
-  return kv.dtype == DType::BF16 && dims_fit && aligned(kv.keys, 16) && aligned(kv.values, 16) &&
+  const bool type_fits = kv.dtype == DType::BF16 || kv.dtype == DType::F8E4M3;
+  return type_fits && dims_fit && aligned(kv.keys, 16) && aligned(kv.values, 16) &&
          aligned(op.queries.data, 16) && op.queries.stride % 4 == 0 && aligned(op.out.data, 8) &&
          op.out.stride % 2 == 0;
 }
@@ -52,6 +56,8 @@ std::int64_t blocks_at_once(AttentionKernel kernel) {
     case AttentionKernel::Prompt:
     case AttentionKernel::Decode:
     case AttentionKernel::LatentSmall:
+    case AttentionKernel::DecodeNarrow:
+    case AttentionKernel::LatentNarrow:
       return 2;
     default:
       return 1;
@@ -75,9 +81,50 @@ AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties
       std::clamp(wanted / std::max<std::int64_t>(1, busy * sizes.kv_heads), std::int64_t{1}, most));
   if (part.splits == 1) return part;
   const std::int64_t compact = sizes.segments * part.most_rows;
-  part.by_segment = compact < sizes.tokens;
+  part.by_segment = compact <= sizes.tokens;
   part.partial_rows = std::min(compact, sizes.tokens) * sizes.group * sizes.kv_heads;
   return part;
+}
+
+// Whether scratch memory holds what the segments of at least `rows` rows need, one after the other.
+bool plan_widening(AttentionPlan& plan, const Attention& op, const StepTables& tables,
+                   const DeviceProperties& device, std::size_t scratch) {
+  for (std::size_t s = 0; s < op.segments.size(); ++s) {
+    const Segment& segment = op.segments[s];
+    if (segment.rows < plan.widened_rows) continue;
+    const std::int64_t tokens = segment.past + segment.rows;
+    Attention one = op;
+    one.kv = widened_cache(op.kv, tokens);
+    one.kv.keys = op.kv.keys;  // as well aligned as any
+    one.kv.values = op.kv.values;
+    const AttentionPlan of_one =
+        plan_attention(one, widened_tables(tables, s, segment, nullptr), device);
+    plan.widened_tokens = std::max(plan.widened_tokens, tokens);
+    plan.widened_scratch = std::max(plan.widened_scratch, scratch_bytes(of_one, op.kv.value_dim));
+  }
+  if (plan.widened_tokens == 0) return false;
+  const PagedKv longest = widened_cache(op.kv, plan.widened_tokens);
+  constexpr std::size_t kAlignments = 4 * 256;  // keys, values, page table, the rest
+  return key_bytes(longest) + value_bytes(longest) + plan.widened_scratch + kAlignments <= scratch;
+}
+
+// A cache of E4M3.
+AttentionPlan plan_narrow(const Attention& op, const StepTables& tables,
+                          const DeviceProperties& device, std::size_t scratch) {
+  const Sizes sizes{op.heads / op.kv.kv_heads, op.kv.kv_heads, tables.segments,
+                    op.queries.rows / op.heads, tables.max_context};
+  const int most = static_cast<int>(std::max<std::int64_t>(1, kWidenedPackedRows / sizes.group));
+  AttentionPlan plan;
+  plan.widened_rows = most + 1;
+  const bool widens = tables.max_rows > most && plan_widening(plan, op, tables, device, scratch);
+  if (!widens) plan = {};
+  if (widens && tables.segments == 1) return plan;
+  const AttentionKernel kernel =
+      op.kv.values == nullptr ? AttentionKernel::LatentNarrow : AttentionKernel::DecodeNarrow;
+  const int most_rows = widens ? most : tables.max_rows;
+  plan.parts[0] = cut({.kernel = kernel, .most_rows = most_rows}, sizes, device);
+  plan.count = 1;
+  return plan;
 }
 
 }  // namespace
@@ -91,6 +138,8 @@ int tile_rows(AttentionKernel kernel) {
       return 128;
     case AttentionKernel::Decode:
     case AttentionKernel::LatentSmall:
+    case AttentionKernel::DecodeNarrow:
+    case AttentionKernel::LatentNarrow:
       return 16;
     case AttentionKernel::LatentMedium:
     case AttentionKernel::LatentLarge:
@@ -101,7 +150,7 @@ int tile_rows(AttentionKernel kernel) {
 }
 
 AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
-                             const DeviceProperties& device) {
+                             const DeviceProperties& device, std::size_t scratch) {
   AttentionPlan plan;
   if (op.queries.rows == 0 || tables.segments == 0 || tables.max_rows == 0) return plan;
   const auto add = [&](const AttentionPart& part) {
@@ -111,6 +160,7 @@ AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
     add({.kernel = AttentionKernel::Any, .most_rows = tables.max_rows});
     return plan;
   }
+  if (op.kv.dtype == DType::F8E4M3) return plan_narrow(op, tables, device, scratch);
   const Sizes sizes{op.heads / op.kv.kv_heads, op.kv.kv_heads, tables.segments,
                     op.queries.rows / op.heads, tables.max_context};
   const AttentionKernel few_kernel =
@@ -139,6 +189,40 @@ std::size_t scratch_bytes(const AttentionPlan& plan, std::int64_t value_dim) {
              2 * kAlignment;
   }
   return bytes;
+}
+
+PagedKv widened_cache(const PagedKv& kv, std::int64_t tokens) {
+  PagedKv widened = kv;
+  widened.dtype = DType::BF16;
+  widened.pages = 1;
+  widened.page_tokens = tokens;
+  return widened;
+}
+
+std::size_t key_bytes(const PagedKv& kv) {
+  return static_cast<std::size_t>(kv.pages * kv.kv_heads * kv.page_tokens * kv.key_dim) *
+         size_of(kv.dtype);
+}
+
+std::size_t value_bytes(const PagedKv& kv) {
+  if (kv.values == nullptr) return 0;
+  return static_cast<std::size_t>(kv.pages * kv.kv_heads * kv.page_tokens * kv.value_dim) *
+         size_of(kv.dtype);
+}
+
+StepTables widened_tables(const StepTables& tables, std::size_t segment, const Segment& of,
+                          const int* page_zero) {
+  StepTables one = tables;
+  one.segments = 1;
+  one.max_rows = static_cast<int>(of.rows);
+  one.max_context = static_cast<int>(of.past + of.rows);
+  one.first_row = tables.first_row + segment;
+  one.rows = tables.rows + segment;
+  one.past = tables.past + segment;
+  one.slot = tables.slot + segment;
+  one.pages = page_zero;
+  one.page_stride = 1;
+  return one;
 }
 
 }  // namespace krasis::cuda

@@ -23,6 +23,8 @@ enum class AttentionKernel : std::uint8_t {
   LatentMedium,  // 64 rows, 32 keys a turn
   LatentLarge,   // 64 rows, 64 keys a turn
   LatentHopper,  // the same with the instructions of sm_90a
+  DecodeNarrow,  // as Decode, of a cache of E4M3
+  LatentNarrow,  // as LatentSmall, of a cache of E4M3
 };
 
 int tile_rows(AttentionKernel kernel);
@@ -42,12 +44,29 @@ struct AttentionPart {
 struct AttentionPlan {
   std::array<AttentionPart, 2> parts;
   int count = 0;  // of parts in use
+
+  // With a cache of E4M3: segments of at least so many rows are in no part. Each in its turn gets
+  // its keys and values widened to BF16 in scratch memory, and attends over those. 0: none does.
+  int widened_rows = 0;
+  std::int64_t widened_tokens = 0;  // of the longest
+  std::size_t widened_scratch = 0;  // bytes that attending takes beside the keys and values
 };
 
+// Takes op.segments for host data only if the cache is of E4M3: whether and what is widened depends
+// on them and on the scratch memory, where `scratch` bytes are free. Steps of one row a sequence
+// widen nothing.
 AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
-                             const DeviceProperties& device);
+                             const DeviceProperties& device, std::size_t scratch = 0);
 
 // Of all of the plan's parts together.
 std::size_t scratch_bytes(const AttentionPlan& plan, std::int64_t value_dim);
+
+// The cache of one sequence of `tokens` as it is when widened: one page, pointers to be set.
+PagedKv widened_cache(const PagedKv& kv, std::int64_t tokens);
+std::size_t key_bytes(const PagedKv& kv);
+std::size_t value_bytes(const PagedKv& kv);  // 0: latent
+// The tables of a segment alone, with the page table that widened_cache() is read by.
+StepTables widened_tables(const StepTables& tables, std::size_t segment, const Segment& of,
+                          const int* page_zero);
 
 }  // namespace krasis::cuda

@@ -68,6 +68,8 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
       side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
       main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
       side_{&side_stream_, Scratch(side_scratch_memory_.data(), side_scratch_memory_.bytes())},
+      pinning_(options.pin_experts ? ExpertCopies::Pinning::Allowed
+                                   : ExpertCopies::Pinning::Refused),
       table_writer_(memory_, kMaxTableWords),
       plan_({}, 0),
       graphs_(stream_, options.graphs) {}
@@ -82,7 +84,14 @@ void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens)
 }
 
 void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
-  graphs_.run(key, plan_, work);
+  if (placed_ == nullptr) return graphs_.run(key, plan_, work, nullptr);
+  placed_->begin_step(plan_.tokens);
+  graphs_.run(key, plan_, work, &placed_->step_partner());
+}
+
+void CudaOps::synchronize() {
+  stream_.synchronize();
+  if (placed_ != nullptr) placed_->check_step();
 }
 
 void CudaOps::begin_pass(std::int64_t tokens, std::int64_t parts) {
@@ -98,8 +107,22 @@ std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMat
                                                        Ops& processor) {
   ensure(placed_ == nullptr, "cuda: experts were placed before");
   check(cudaSetDevice(device_), "choosing the device");
-  placed_ = std::make_unique<PlacedExperts>(layers, placement, memory_, stream_, processor);
+  placed_ =
+      std::make_unique<PlacedExperts>(layers, placement, memory_, stream_, processor, pinning_);
   return placed_->layers();
+}
+
+std::vector<WayTimes> CudaOps::way_times() const {
+  return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
+}
+
+PlacedExperts& CudaOps::placed() const {
+  ensure(placed_ != nullptr, "cuda: no experts were placed");
+  return *placed_;
+}
+
+std::vector<LayerTimes> CudaOps::pass_times() const {
+  return placed_ == nullptr ? std::vector<LayerTimes>() : placed_->pass_times();
 }
 
 void CudaOps::beside(const std::function<void()>& work) {
@@ -188,9 +211,8 @@ void CudaOps::do_route(const Route& op) {
 }
 void CudaOps::do_experts(const Experts& op) {
   if (op.matrices.placed < 0) return run(cuda::experts, op);
-  ensure(placed_ != nullptr, "cuda: these experts were placed by another backend");
   lane_->scratch.give_back_all();
-  placed_->run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  placed().run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
 }
 
 }  // namespace krasis::cuda

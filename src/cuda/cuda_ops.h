@@ -25,7 +25,7 @@ class CudaOps final : public Ops {
   ~CudaOps() override;
 
   std::string_view name() const override { return name_; }
-  void synchronize() override { stream_.synchronize(); }
+  void synchronize() override;
   Memory& memory() override { return memory_; }
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
@@ -37,6 +37,9 @@ class CudaOps final : public Ops {
   // As place_experts() in cuda/devices.h.
   std::span<const ExpertMatrices> place_experts(std::span<const ExpertMatrices> layers,
                                                 const ExpertPlacement& placement, Ops& processor);
+  PlacedExperts& placed() const;  // once that was called
+  std::vector<LayerTimes> pass_times() const;
+  std::vector<WayTimes> way_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;
@@ -81,6 +84,7 @@ class CudaOps final : public Ops {
   Buffer scratch_memory_, side_scratch_memory_;
   Lane main_, side_;
   Lane* lane_ = &main_;
+  ExpertCopies::Pinning pinning_;
   bool side_pending_ = false;  // the main lane has not waited for the side lane's work
   StepTableWriter table_writer_;
   StepPlan plan_;

@@ -88,4 +88,20 @@ std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMa
   return static_cast<CudaOps&>(ops).place_experts(layers, placement, processor);
 }
 
+std::vector<WayTimes> way_times(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).way_times();
+}
+
+std::vector<float> expert_heat(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).placed().expert_heat();
+}
+
+void set_expert_heat(Ops& ops, std::span<const float> heat) {
+  static_cast<CudaOps&>(ops).placed().set_expert_heat(heat);
+}
+
+std::vector<LayerTimes> pass_times(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).pass_times();
+}
+
 }  // namespace krasis::cuda

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct DeviceOptions {
   std::size_t vram_limit_bytes = 0;  // of all that is allocated there; 0: what the device has
   std::size_t scratch_bytes = 0;     // for one op's intermediate results; 0: by the memory's size
   bool graphs = true;                // repeat decode steps as graphs
+  bool pin_experts = true;           // placed ones; false: as where the system refuses
 };
 
 // Bytes that make_cuda_ops() takes for itself on a device with `memory_bytes` (of the device or of
@@ -50,5 +52,40 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
 // meanwhile, outlive it. Throws Error(OutOfMemory), Error(InvalidArgument).
 std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
                                               const ExpertPlacement& placement, Ops& processor);
+
+// How often the experts of place_experts() were chosen of late (residency/hot_experts.h), over all
+// layers. `ops` came from make_cuda_ops() and has placed experts.
+std::vector<float> expert_heat(const Ops& ops);
+
+// Makes the hottest experts of an earlier run the ones that the device's memory holds. Before the
+// first step. Throws Error(InvalidArgument) if `heat` is of other experts.
+void set_expert_heat(Ops& ops, std::span<const float> heat);
+
+// When a layer's experts were copied and computed, milliseconds after the beginning of the pass.
+struct LayerTimes {
+  double copy_begin_ms, copy_end_ms;
+  double experts_begin_ms, experts_end_ms;
+};
+
+// Of each layer of placed experts in the last pass in which all of them were streamed; nothing if
+// there was none. `ops` came from make_cuda_ops(). Waits for the pass to end.
+std::vector<LayerTimes> pass_times(const Ops& ops);
+
+// How a layer's experts were divided between the three ways, and how long each took. Milliseconds
+// after the layer's routing was known to the device.
+struct WayTimes {
+  int layer = 0;  // among those that were placed
+  std::int64_t tokens = 0;
+  std::int64_t resident = 0, copied = 0, processed = 0;  // experts
+  double predicted_ms = 0;      // until the later one of link and processor ends
+  double residents_end_ms = 0;  // those in the device's memory are computed
+  double copy_begin_ms = 0, copy_end_ms = 0;
+  double processor_ms = 0;  // how long the processor computed
+  double end_ms = 0;
+};
+
+// Of each layer, and each part that it was called for, of the last pass by ways; nothing if there
+// was none. Waits for the pass to end.
+std::vector<WayTimes> way_times(const Ops& ops);
 
 }  // namespace krasis::cuda

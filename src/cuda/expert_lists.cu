@@ -23,7 +23,8 @@ int part_count(int pairs) {
 }
 
 // A warp walks through its part in order, 32 pairs at a time, and calls visit(pair, expert,
-// earlier) with the number of earlier pairs of the expert in `counts` and before it in the part.
+// earlier) with the number of earlier pairs of the expert in `counts` and before it in the part;
+// not for pairs without an expert.
 template <class Visit>
 __device__ void walk_part(const int* ids, int pairs, int part_size, int* counts, Visit visit) {
   const int lane = static_cast<int>(threadIdx.x);
@@ -31,8 +32,8 @@ __device__ void walk_part(const int* ids, int pairs, int part_size, int* counts,
   const int last = min(first + part_size, pairs);
   for (int start = first; start < last; start += kWarp) {
     const int pair = start + lane;
-    const bool exists = pair < last;
-    const int expert = exists ? ids[pair] : -1;
+    const int expert = pair < last ? ids[pair] : -1;
+    const bool exists = expert >= 0;
     const unsigned same = __match_any_sync(0xFFFFFFFFu, expert);
     const int before = __popc(same & ((1u << lane) - 1));
     if (exists) visit(pair, expert, counts[expert] + before);

@@ -8,7 +8,7 @@
 namespace krasis::cuda {
 
 struct ExpertLists {
-  int* order = nullptr;          // [pairs] pairs by expert, within an expert ascending
+  int* order = nullptr;          // [pairs that have one] by expert, within an expert ascending
   TokenBlock* blocks = nullptr;  // the experts' positions, in blocks
   int* block_count = nullptr;    // [1]
 };
@@ -16,7 +16,8 @@ struct ExpertLists {
 // An upper bound of *block_count.
 int max_blocks(int pairs, int experts);
 
-// ids: [pairs], in [0, experts). Takes its memory from launch.scratch.
+// ids: [pairs], in [-1, experts); pairs with -1 are in no list. Takes its memory from
+// launch.scratch.
 ExpertLists expert_lists(const int* ids, int pairs, int experts, const Launch& launch);
 
 // The bytes that takes, with alignment.

@@ -54,8 +54,8 @@ std::int64_t part_tokens(const Widths& widths, const ExpertMatrices& matrices, s
 }
 
 template <bool Aligned>
-__global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, const float* weights,
-                                 int top_k, MutableRows out) {
+__global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, const int* ids,
+                                 const float* weights, int top_k, MutableRows out) {
   const long long pieces = (out.cols + kPiece - 1) / kPiece;
   const long long all = out.rows * pieces;
   for (long long at = blockIdx.x * static_cast<long long>(kThreads) + threadIdx.x; at < all;
@@ -66,6 +66,7 @@ __global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, c
     const auto* from = values + token * top_k * width + column;
 #pragma unroll 4
     for (int j = 0; j < top_k; ++j) {
+      if (ids[token * top_k + j] < 0) continue;  // nobody wrote its value
       const float weight = weights[token * top_k + j];
       const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + j * width));
       const unsigned words[4] = {v.x, v.y, v.z, v.w};
@@ -94,33 +95,39 @@ void add_pairs(const __nv_bfloat16* values, std::int64_t width, const Experts& o
   const auto blocks = static_cast<unsigned>(
       std::min<std::int64_t>(wanted, std::int64_t{launch.device.multiprocessors} * 32));
   const auto top_k = static_cast<int>(op.top_k);
+  const int* ids = op.ids.data();
   const float* weights = op.weights.data();
   if (reinterpret_cast<std::uintptr_t>(op.out.data) % 16 == 0 && op.out.stride % 4 == 0) {
     add_pairs_kernel<true>
-        <<<blocks, kThreads, 0, launch.stream>>>(values, width, weights, top_k, op.out);
+        <<<blocks, kThreads, 0, launch.stream>>>(values, width, ids, weights, top_k, op.out);
   } else {
     add_pairs_kernel<false>
-        <<<blocks, kThreads, 0, launch.stream>>>(values, width, weights, top_k, op.out);
+        <<<blocks, kThreads, 0, launch.stream>>>(values, width, ids, weights, top_k, op.out);
   }
   check_launch("experts: sum");
+}
+
+void clear(MutableRows rows, const Launch& launch) {
+  check(cudaMemset2DAsync(rows.data, static_cast<std::size_t>(rows.stride) * sizeof(float), 0,
+                          static_cast<std::size_t>(rows.cols) * sizeof(float),
+                          static_cast<std::size_t>(rows.rows), launch.stream),
+        "clearing the experts' sums");
 }
 
 struct Sources {
   TileSource w13, w2;
 
-  explicit Sources(const ExpertMatrices::Tiled& tiled)
+  Sources(const ExpertMatrices::Tiled& tiled, const std::byte* const* table)
       : w13(TileSource::of(tiled.w13, tiled.base, tiled.w13_tiles, tiled.w13_scales)),
         w2(TileSource::of(tiled.w2, tiled.base, tiled.w2_tiles, tiled.w2_scales)) {
-    w13.expert_bytes = tiled.expert_bytes;
-    w2.expert_bytes = tiled.expert_bytes;
+    w13.expert_bytes = w2.expert_bytes = tiled.expert_bytes;
+    w13.table = w2.table = table;
   }
 };
 
 // Two launches, bound by reading the weights.
-void few_tokens(const Experts& op, const Launch& launch) {
-  const ExpertMatrices::Tiled& tiled = *op.matrices.tiled;
-  const Widths widths(tiled);
-  const Sources sources(tiled);
+void few_tokens(const Experts& op, const Sources& sources, const Launch& launch) {
+  const Widths widths(*op.matrices.tiled);
   const auto pairs = static_cast<std::size_t>(op.x.rows * op.top_k);
   const bool one = op.matrices.experts == 1 && op.top_k == 1;
   Scratch& scratch = launch.scratch;
@@ -190,10 +197,9 @@ struct Intermediates {
   __nv_bfloat16* result;  // nullptr if top_k is 1
 };
 
-void many_tokens(const Experts& op, const Intermediates& memory, const Launch& launch) {
-  const ExpertMatrices::Tiled& tiled = *op.matrices.tiled;
-  const Widths widths(tiled);
-  const Sources sources(tiled);
+void many_tokens(const Experts& op, const Sources& sources, const Intermediates& memory,
+                 const Launch& launch) {
+  const Widths widths(*op.matrices.tiled);
   const auto pairs = static_cast<int>(op.x.rows * op.top_k);
   rows_to_bf16(op.x, memory.x, widths.x, launch);
 
@@ -226,6 +232,7 @@ void many_tokens(const Experts& op, const Intermediates& memory, const Launch& l
   second.x_stride = widths.gated;
   second.pairs_a_row = 0;
   if (op.top_k == 1) {
+    if (lists.order != nullptr) clear(op.out, launch);  // of tokens that have no expert
     second.out = op.out.data;
     second.out_stride = op.out.stride;
     second.rows = static_cast<int>(op.matrices.hidden);
@@ -240,12 +247,8 @@ void many_tokens(const Experts& op, const Intermediates& memory, const Launch& l
   add_pairs(memory.result, widths.result, op, launch);
 }
 
-}  // namespace
-
-void experts(const Experts& op, const Launch& launch) {
-  if (op.x.rows == 0) return;
-  if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
-  if (are_few(op.matrices, op.x.rows, op.top_k)) return few_tokens(op, launch);
+void tiled_experts(const Experts& op, const Sources& sources, const Launch& launch) {
+  if (are_few(op.matrices, op.x.rows, op.top_k)) return few_tokens(op, sources, launch);
 
   const Widths widths(*op.matrices.tiled);
   const std::int64_t part = part_tokens(widths, op.matrices, op.x.rows, op.top_k,
@@ -264,8 +267,20 @@ void experts(const Experts& op, const Launch& launch) {
     memory.gated = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.gated));
     if (op.top_k > 1)
       memory.result = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.result));
-    many_tokens(some, memory, {launch.stream, again, launch.device, launch.tables});
+    many_tokens(some, sources, memory, {launch.stream, again, launch.device, launch.tables});
   }
+}
+
+}  // namespace
+
+void experts(const Experts& op, const Launch& launch) {
+  if (op.x.rows == 0) return;
+  if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
+  tiled_experts(op, Sources(*op.matrices.tiled, nullptr), launch);
+}
+
+void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch) {
+  if (op.x.rows > 0) tiled_experts(op, Sources(*op.matrices.tiled, table), launch);
 }
 
 std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t tokens,

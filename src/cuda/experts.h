@@ -21,6 +21,10 @@ constexpr std::int64_t kVectorTokens = 8;
 // launch.scratch makes necessary. Throws Error(OutOfMemory) if it has no room for a few tokens.
 void experts(const Experts& op, const Launch& launch);
 
+// The same for tiles that do not lie next to each other: expert e's starts at table[e], an array
+// [experts] in device memory that is read when the op runs; the tiles' base is not used.
+void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch);
+
 // Scratch with which `tokens` tokens are one part, or several that are as large as is of use.
 std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t tokens,
                                   std::int64_t top_k);

@@ -71,7 +71,7 @@ __device__ float lane_dot(const void* matrix, long long row, long long columns, 
 
 struct PlainArguments {
   const Pointers* table;
-  const int* ids;        // [tokens, top_k]
+  const int* ids;        // [tokens, top_k], -1: none
   const float* weights;  // [tokens, top_k]
   long long top_k, hidden, intermediate;
   Rows x;
@@ -87,6 +87,7 @@ __global__ void gated_kernel(const __grid_constant__ PlainArguments a) {
   for (long long at = first; at < all; at += static_cast<long long>(gridDim.x) * kWarps) {
     const long long pair = at / a.intermediate;
     const long long row = at % a.intermediate;
+    if (a.ids[pair] < 0) continue;
     const Pointers expert = a.table[a.ids[pair]];
     const float* x = a.x.data + pair / a.top_k * a.x.stride;
     const float gate = sum_lanes(lane_dot<T>(expert.gate, row, a.hidden, x));
@@ -106,6 +107,7 @@ __global__ void down_kernel(const __grid_constant__ PlainArguments a) {
     float sum = 0;
     for (long long j = 0; j < a.top_k; ++j) {
       const long long pair = token * a.top_k + j;
+      if (a.ids[pair] < 0) continue;
       sum += a.weights[pair] * lane_dot<T>(a.table[a.ids[pair]].down, row, a.intermediate,
                                            a.product + pair * a.intermediate);
     }

@@ -1,3 +1,4 @@
+#include "base/float8.h"
 #include "cuda/attention.h"
 #include "cuda/row_grid.cuh"
 
@@ -23,6 +24,7 @@ struct AppendRow {
 
   __device__ static float converted(float value, float) { return value; }
   __device__ static bf16 converted(float value, bf16) { return to_bf16(value); }
+  __device__ static e4m3 converted(float value, e4m3) { return to_e4m3(value); }
 
   template <int kWidth>
   __device__ void apply(std::int64_t any_row, std::int64_t column) const {
@@ -85,7 +87,9 @@ void append(const KvAppend& op, const Launch& launch) {
 
 void kv_append(const KvAppend& op, const Launch& launch) {
   if (op.keys.rows == 0) return;
-  const auto append_rows = op.kv.dtype == DType::F32 ? append<float> : append<bf16>;
+  const auto append_rows = op.kv.dtype == DType::F32      ? append<float>
+                           : op.kv.dtype == DType::F8E4M3 ? append<e4m3>
+                                                          : append<bf16>;
   append_rows(op, launch);
 }
 

@@ -45,6 +45,9 @@ class Scratch {
     return static_cast<T*>(take(count * sizeof(T)));
   }
 
+  // What has not been taken, for ops that are part of this one.
+  Scratch rest() const { return {data_ + used_bytes_, bytes_ - used_bytes_}; }
+
   void give_back_all() { used_bytes_ = 0; }
   std::size_t bytes() const { return bytes_; }
 

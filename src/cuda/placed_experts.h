@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "cuda/devices.h"
 #include "cuda/expert_copies.h"
 #include "cuda/expert_slots.h"
 #include "cuda/launch.h"
@@ -31,10 +32,16 @@ struct PlacedContext {
   Ops& processor;             // computes experts where they lie
 };
 
+class DecodeExperts;
+class ExpertSwaps;
+class StepPartner;
+class RingExperts;
+class WayExperts;
+
 class PlacedExperts {
  public:
   PlacedExperts(std::span<const ExpertMatrices> layers, const ExpertPlacement& placement,
-                Memory& memory, const Stream& main, Ops& processor);
+                Memory& memory, const Stream& main, Ops& processor, ExpertCopies::Pinning pinning);
   ~PlacedExperts();
 
   // As given, each with its number; valid as long as this is.
@@ -43,17 +50,42 @@ class PlacedExperts {
   void begin_pass(std::int64_t tokens, std::int64_t parts);
   void end_pass();
 
+  // Before a step of so many tokens that is no pass, and after its end: throws Error(Device) if its
+  // results are worth nothing.
+  void begin_step(std::int64_t tokens);
+  void check_step();
+  StepPartner& step_partner();
+
+  // As in cuda/devices.h.
+  const std::vector<float>& expert_heat() const;
+  void set_expert_heat(std::span<const float> heat);
+
   // In a pass by ring or by ways, else as decode does.
   void run(const Experts& op, const Launch& launch);
 
+  // As pass_times() in cuda/devices.h.
+  std::vector<LayerTimes> pass_times() const;
+  // As way_times() in cuda/devices.h.
+  std::vector<WayTimes> way_times() const;
+
  private:
+  bool goes_by_ways(std::int64_t tokens, std::int64_t parts) const;
+  void fill_slots();
+
   std::vector<ExpertMatrices> layers_;
   ExpertPlacement placement_;
   Buffer ring_;
   ExpertSlots slots_;
   ExpertCopies copies_;
   PlacedContext context_;
+  std::unique_ptr<ExpertSwaps> swaps_;
+  std::unique_ptr<DecodeExperts> decode_experts_;
+  std::int64_t pass_tokens_ = 0;
+  std::unique_ptr<RingExperts> ring_experts_;  // nullptr: the mode streams no layers
+  std::unique_ptr<WayExperts> way_experts_;
+  std::int64_t top_k_ = 8;  // of the last op; what models mostly have before there was one
   bool in_pass_ = false;
+  bool by_ways_ = false;  // the pass
 };
 
 }  // namespace krasis::cuda

@@ -74,6 +74,16 @@ void Event::synchronize() const {
   check(cudaEventSynchronize(event_), "waiting for an event");
 }
 
+bool Event::is_over() const {
+  const cudaError_t state = cudaEventQuery(event_);
+  if (state == cudaErrorNotReady) {
+    static_cast<void>(cudaGetLastError());
+    return false;
+  }
+  check(state, "asking for an event");
+  return true;
+}
+
 double Event::ms_since(const Event& earlier) const {
   float ms = 0;
   check(cudaEventElapsedTime(&ms, earlier.event_, event_), "reading the time between two events");

@@ -41,6 +41,7 @@ class Event {
   void record(const Stream& stream) const;
   void wait_on(const Stream& stream) const;  // the stream waits, not the caller
   void synchronize() const;
+  bool is_over() const;  // true if what was recorded is done; throws what it has failed with
   double ms_since(const Event& earlier) const;  // both with timing and over
 
  private:

@@ -36,6 +36,24 @@ class Capture {
   bool ended_ = false;
 };
 
+// The partner's share of a capture, ended like it.
+class PartnersCapture {
+ public:
+  PartnersCapture(StepPartner* partner, std::function<void()>& part)
+      : partner_(partner), part_(part) {
+    if (partner_ != nullptr) partner_->begin_capture();
+  }
+  PartnersCapture(const PartnersCapture&) = delete;
+  PartnersCapture& operator=(const PartnersCapture&) = delete;
+  ~PartnersCapture() {
+    if (partner_ != nullptr) part_ = partner_->end_capture();
+  }
+
+ private:
+  StepPartner* partner_;
+  std::function<void()>& part_;
+};
+
 }  // namespace
 
 StepGraphs::~StepGraphs() {
@@ -48,7 +66,8 @@ void StepGraphs::clear() {
   entries_.clear();
 }
 
-void StepGraphs::run(const StepKey& key, const StepPlan& plan, const std::function<void()>& work) {
+void StepGraphs::run(const StepKey& key, const StepPlan& plan, const std::function<void()>& work,
+                     StepPartner* partner) {
   if (!enabled_) return work();
   const Key whole = {key, plan};
   const auto found = entries_.find(whole);
@@ -58,14 +77,17 @@ void StepGraphs::run(const StepKey& key, const StepPlan& plan, const std::functi
     return work();
   }
   Entry& entry = found->second;
-  if (entry.graph == nullptr && entry.capturable) entry.capturable = capture(entry, work);
+  if (entry.graph == nullptr && entry.capturable) entry.capturable = capture(entry, work, partner);
   if (entry.graph == nullptr) return work();
   check(cudaGraphLaunch(entry.graph, stream_.get()), "launching a step");
+  if (entry.partners_part) entry.partners_part();
 }
 
-bool StepGraphs::capture(Entry& entry, const std::function<void()>& work) const {
+bool StepGraphs::capture(Entry& entry, const std::function<void()>& work,
+                         StepPartner* partner) const {
   cudaGraph_t graph = nullptr;
   {
+    const PartnersCapture with_partner(partner, entry.partners_part);
     Capture capture(stream_);
     work();
     graph = capture.end();

@@ -11,6 +11,20 @@
 
 namespace krasis::cuda {
 
+// The processor's part of steps: ops of a step that is run as it comes do it themselves, those of a
+// captured one do not.
+class StepPartner {
+ public:
+  StepPartner() = default;
+  StepPartner(const StepPartner&) = delete;
+  StepPartner& operator=(const StepPartner&) = delete;
+  virtual ~StepPartner() = default;
+
+  virtual void begin_capture() = 0;
+  // What must be called after each launch of what was captured; empty: nothing.
+  virtual std::function<void()> end_capture() = 0;
+};
+
 class StepGraphs {
  public:
   // The stream outlives the graphs. Without `enabled`, every step is run as it comes.
@@ -21,7 +35,9 @@ class StepGraphs {
 
   // The first time, runs `work`, so that whatever grows with a step has grown. The second time,
   // captures it; from then on, launches what was captured. A step that cannot be captured is run.
-  void run(const StepKey& key, const StepPlan& plan, const std::function<void()>& work);
+  // `partner`: nullptr, or who has a part in all steps.
+  void run(const StepKey& key, const StepPlan& plan, const std::function<void()>& work,
+           StepPartner* partner);
 
  private:
   struct Key {
@@ -32,8 +48,9 @@ class StepGraphs {
   struct Entry {
     bool capturable = true;
     cudaGraphExec_t graph = nullptr;
+    std::function<void()> partners_part;
   };
-  bool capture(Entry& entry, const std::function<void()>& work) const;
+  bool capture(Entry& entry, const std::function<void()>& work, StepPartner* partner) const;
   void clear();
 
   const Stream& stream_;

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "cuda/pinned_copy.h"
 
 namespace krasis::cuda {
 namespace {
@@ -89,9 +90,7 @@ StepTables StepTableWriter::write(const StepPlan& plan, std::span<const Segment>
   }
   copied_.synchronize();  // the step before may still read the staging memory
   plan.write(segments, staging_.as<std::int32_t>());
-  check(
-      cudaMemcpyAsync(tables_.data(), staging_.data(), bytes, cudaMemcpyHostToDevice, stream.get()),
-      "copying a step's tables");
+  copy_from_pinned(tables_.data(), staging_.data(), plan.words(), stream.get());
   copied_.record(stream);
   return plan.tables(tables_.as<int>());
 }

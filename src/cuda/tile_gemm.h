@@ -73,7 +73,7 @@ struct TileVector {
   int columns = 0;  // of x that exist, whole 16 bytes; the others count as 0
 
   int pairs = 0;
-  const int* ids = nullptr;  // [pairs] the expert of each; nullptr: 0
+  const int* ids = nullptr;  // [pairs] the expert of each, -1: none, adds 0; nullptr: all 0
   int pairs_a_row = 1;       // pair p takes row p / pairs_a_row of x
 
   // Above 1, the matrix is one of rows / heads rows a head, and there are rows p * heads + head of

@@ -238,9 +238,30 @@ __device__ void write_totals(const TileVector& p, int count) {
 #pragma unroll 8
     for (int j = 0; j < p.top_k; ++j) {
       const int pair = token * p.top_k + j;
+      if (p.ids != nullptr && p.ids[pair] < 0) continue;  // nobody wrote its value
       total += p.scale[pair] * __ldcg(values + pair * p.out_stride + row);
     }
     p.total[token * p.total_stride + row] = total;
+  }
+}
+
+// For a later call; a block.
+__device__ void clear(const TileVector& p) {
+  if (blockIdx.x != 0 || blockIdx.y != 0) return;
+  for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
+}
+
+// What is left to do for a pair without an expert; a block.
+template <TileOutput Output>
+__device__ void leave_out(const TileVector& p) {
+  wait_for_earlier();
+  clear(p);
+  if constexpr (Output == TileOutput::Sums) {
+    if (p.total != nullptr) return write_totals(p, 1);
+    const int row = static_cast<int>(blockIdx.x) * kStrip + static_cast<int>(threadIdx.x);
+    float* const out = static_cast<float*>(p.out) + blockIdx.y * p.out_stride;
+    for (int r = row; r < min(p.rows, (static_cast<int>(blockIdx.x) + 1) * kStrip); r += blockDim.x)
+      out[r] = 0;
   }
 }
 
@@ -253,6 +274,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
   let_later_start();
   if (p.ids != nullptr && !p.ids_are_old) wait_for_earlier();
   const int expert = p.ids != nullptr ? p.ids[blockIdx.y] : 0;
+  if (expert < 0) return leave_out<Output>(p);
   const std::byte* base = p.weight.table != nullptr
                               ? p.weight.table[expert]
                               : p.weight.base + expert * p.weight.expert_bytes;
@@ -275,9 +297,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
   __syncthreads();
   if (list.count == 0) return;
   wait_for_earlier();
-  if (blockIdx.x == 0 && blockIdx.y == 0) {
-    for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
-  }
+  clear(p);
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   constexpr int kWarpBytes = Rows8<X>::kWarpBytes;
   Rows8<X> staged(shared + warp * kWarpBytes, rows, list.count, p.columns, warp * kTurnColumns,

@@ -21,4 +21,20 @@ std::span<const ExpertMatrices> place_experts(Ops& /*ops*/,
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 
+std::vector<WayTimes> way_times(const Ops& /*ops*/) {
+  return {};
+}
+
+std::vector<float> expert_heat(const Ops& /*ops*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
+void set_expert_heat(Ops& /*ops*/, std::span<const float> /*heat*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
+std::vector<LayerTimes> pass_times(const Ops& /*ops*/) {
+  return {};
+}
+
 }  // namespace krasis::cuda

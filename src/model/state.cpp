@@ -50,9 +50,9 @@ Extent extent_of(const LayerSpec& layer) {
 
 void check(const StateSize& size) {
   constexpr std::int64_t kMostPageTokens = 1 << 16;
-  if (size.kv_type != DType::BF16 && size.kv_type != DType::F32) {
+  if (size.kv_type != DType::BF16 && size.kv_type != DType::F8E4M3 && size.kv_type != DType::F32) {
     throw Error(ErrorCode::Unsupported,
-                fmt::format("state: a key-value cache of {} is not run, only BF16 and F32",
+                fmt::format("state: a key-value cache of {} is not run, only BF16, F8_E4M3 and F32",
                             name_of(size.kv_type)));
   }
   if (size.pages < 0 || size.slots < 0 || size.page_tokens < 1 ||

@@ -15,7 +15,7 @@ struct StateSize {
   std::int64_t pages = 0;         // of key-value cache, shared by all sequences
   std::int64_t page_tokens = 64;  // tokens a page
   std::int64_t slots = 1;         // sequences that may be under way at once
-  DType kv_type = DType::BF16;    // BF16 or F32
+  DType kv_type = DType::BF16;    // BF16, F8E4M3 or F32
 };
 
 // Bytes of key-value cache for one page over all layers, and of recurrent state for one slot.

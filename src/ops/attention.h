@@ -25,7 +25,9 @@ struct Segment {
 struct PagedKv {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
-  DType dtype = DType::BF16;  // BF16, or F32 where results are compared number by number
+  // BF16; F8E4M3 (base/float8.h), whose numbers are kept as they are, without a scale; or F32 where
+  // results are compared number by number
+  DType dtype = DType::BF16;
   std::int64_t pages = 0;
   std::int64_t page_tokens = 0;
   std::int64_t kv_heads = 0;

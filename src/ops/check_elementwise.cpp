@@ -41,10 +41,12 @@ void check_shapes(const Embedding& op) {
   });
 }
 
-void check_ids(const char* operation, std::span<const std::int32_t> ids, std::int64_t count) {
+void check_ids(const char* operation, std::span<const std::int32_t> ids, std::int64_t count,
+               std::int64_t least) {
   for (const std::int32_t id : ids) {
-    require(id >= 0 && id < count, operation, [&] {
-      return "id " + std::to_string(id) + " is not in [0, " + std::to_string(count) + ")";
+    require(id >= least && id < count, operation, [&] {
+      return "id " + std::to_string(id) + " is not in [" + std::to_string(least) + ", " +
+             std::to_string(count) + ")";
     });
   }
 }

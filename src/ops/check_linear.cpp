@@ -185,7 +185,7 @@ void check_shapes(const Experts& op) {
 
 void check(const Experts& op) {
   check_shapes(op);
-  check_ids("experts", op.ids, op.matrices.experts);
+  check_ids("experts", op.ids, op.matrices.experts, op.matrices.experts == 1 ? 0 : -1);
 }
 
 }  // namespace krasis

@@ -34,9 +34,11 @@ void check_cache(const char* operation, const PagedKv& kv) {
                          product({kv.pages, kv.kv_heads, kv.page_tokens, kv.key_dim, 8}) >= 0 &&
                          product({kv.pages, kv.kv_heads, kv.page_tokens, kv.value_dim, 8}) >= 0;
   require(sizes_fit, operation, [&] { return "cache " + text_of(kv) + " has impossible sizes"; });
-  require(kv.dtype == DType::BF16 || kv.dtype == DType::F32, operation, [&] {
-    return "cache of " + std::string(name_of(kv.dtype)) + ", only BF16 and F32 can be read";
-  });
+  require(kv.dtype == DType::BF16 || kv.dtype == DType::F8E4M3 || kv.dtype == DType::F32, operation,
+          [&] {
+            return "cache of " + std::string(name_of(kv.dtype)) +
+                   ", only BF16, F8_E4M3 and F32 can be read";
+          });
   require(kv.keys != nullptr || kv.pages == 0, operation,
           [&] { return "cache " + text_of(kv) + " has no data"; });
   require(kv.values != nullptr || kv.value_dim <= kv.key_dim, operation,

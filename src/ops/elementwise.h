@@ -62,7 +62,9 @@ void check(const Add& op);
 void check(const Copy& op);
 void check(const SigmoidMultiply& op);
 
-// Throws Error(InvalidArgument) "operation: id 7 is not in [0, 5)" unless all are in [0, count).
-void check_ids(const char* operation, std::span<const std::int32_t> ids, std::int64_t count);
+// Throws Error(InvalidArgument) "operation: id 7 is not in [0, 5)" unless all are in
+// [least, count).
+void check_ids(const char* operation, std::span<const std::int32_t> ids, std::int64_t count,
+               std::int64_t least = 0);
 
 }  // namespace krasis

@@ -38,7 +38,8 @@ struct Route {
 // out[t] = sum_j weights[t, j] * expert[ids[t, j]](x[t]);  expert as in ops/matrix.h. An id of -1
 // adds nothing: somebody else computes that expert.
 // With tiles, x and the product silu(gate) * up are quantized as in ops/linear.h. x and out do not
-// overlap. Throws InvalidArgument if an id is outside [-1, experts).
+// overlap. Throws InvalidArgument if an id is outside [-1, experts); [0, 1) of a single expert,
+// which is a dense network and takes every token.
 struct Experts {
   Rows x;                             // [tokens, hidden]
   std::span<const std::int32_t> ids;  // [tokens, top_k]

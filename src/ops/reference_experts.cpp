@@ -132,6 +132,7 @@ void experts(const Experts& op) {
     std::vector<double> sum(hidden);
     for (std::int64_t j = 0; j < op.top_k; ++j) {
       const auto at = static_cast<std::size_t>(t * op.top_k + j);
+      if (op.ids[at] < 0) continue;
       const std::span x(op.x.row(t), hidden);
       const std::vector<double> y = op.matrices.tiled.has_value()
                                         ? tiled_expert(op.matrices, op.ids[at], x)

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/float8.h"
 #include "ops/reference.h"
 
 namespace krasis::reference {
@@ -15,6 +16,8 @@ std::int64_t key_at(const PagedKv& kv, const Segment& segment, std::int64_t head
 void store(std::byte* cache, DType dtype, std::int64_t at, float value) {
   if (dtype == DType::F32) {
     reinterpret_cast<float*>(cache)[at] = value;
+  } else if (dtype == DType::F8E4M3) {
+    reinterpret_cast<e4m3*>(cache)[at] = to_e4m3(value);
   } else {
     reinterpret_cast<bf16*>(cache)[at] = to_bf16(value);
   }
@@ -22,6 +25,7 @@ void store(std::byte* cache, DType dtype, std::int64_t at, float value) {
 
 double load(const std::byte* cache, DType dtype, std::int64_t at) {
   if (dtype == DType::F32) return double{reinterpret_cast<const float*>(cache)[at]};
+  if (dtype == DType::F8E4M3) return double{to_float(reinterpret_cast<const e4m3*>(cache)[at])};
   return double{to_float(reinterpret_cast<const bf16*>(cache)[at])};
 }
 

@@ -26,10 +26,15 @@ struct ExpertPlacement {
   // by the rates below.
   std::int64_t prompt_threshold = -1;
 
+  // Residents are exchanged for experts that are chosen more often, while tokens are generated.
+  bool adaptive = true;
+
   // Measured on this machine; 0: not known.
   double link_rate = 0;  // bytes a second to the device
   double processor_rate =
       0;  // bytes of experts a second that the processor computes for few tokens
+  double processor_token_seconds = 0;  // of each token of an expert that has many
+  double memory_rate = 0;  // bytes a second that the program's memory gives to all who read it
 };
 
 // Throws Error(InvalidArgument) naming the member that contradicts the others.

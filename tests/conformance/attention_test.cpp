@@ -50,7 +50,7 @@ void compare(const Shape& shape, DType dtype, const std::vector<Sequence>& seque
 
 TEST(Conformance, AttentionOfSmallSteps) {
   for (const Shape& shape : kShapes) {
-    for (const DType dtype : {DType::F32, DType::BF16}) {
+    for (const DType dtype : {DType::F32, DType::BF16, DType::F8E4M3}) {
       SCOPED_TRACE("key_dim " + std::to_string(shape.key_dim));
       compare(shape, dtype, {{1, 0}});
       compare(shape, dtype, {{1, 37}, {0, 5}, {9, 0}, {3, 70}});
@@ -63,17 +63,22 @@ TEST(Conformance, AttentionOverSeveralChunks) {
   compare(kShapes[1], DType::BF16, {{40, 250}, {1, 255}, {1, 256}, {2, 511}});
   compare(kShapes[4], DType::BF16, {{3, 520}});
   compare(kShapes[2], DType::BF16, {{300, 0}});
+  compare(kShapes[1], DType::F8E4M3, {{40, 250}, {1, 255}, {1, 256}, {2, 511}});
+  compare(kShapes[4], DType::F8E4M3, {{3, 520}});
 }
 
 TEST(Conformance, KvAppendIsExact) {
   for (const Shape& shape : kShapes) {
-    for (const DType dtype : {DType::F32, DType::BF16}) {
+    for (const DType dtype : {DType::F32, DType::BF16, DType::F8E4M3}) {
       const std::vector<Sequence> sequences = {{1, 37}, {0, 5}, {9, 0}, {3, 70}};
       const Cache expected(shape, dtype, sequences);
       const std::int64_t rows = expected.tokens * shape.kv_heads;
       std::vector<float> values = normal_values(rows * shape.key_dim, 4);
       values[static_cast<std::size_t>(shape.key_dim * shape.kv_heads)] =
           std::numeric_limits<float>::quiet_NaN();
+      // Of every size that E4M3 tells apart, and beyond it.
+      for (std::size_t i = 0; i < values.size(); i += 3)
+        values[i] *= std::ldexp(1.0F, static_cast<int>(i) % 26 - 13);
       StridedRows keys(rows, shape.key_dim, values),
           new_values(rows, shape.value_dim, normal_values(rows * shape.value_dim, 5));
       KvAppend op{.keys = keys.view(),

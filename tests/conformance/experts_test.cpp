@@ -257,5 +257,71 @@ TEST(Conformance, TiledExperts) {
   }
 }
 
+enum class Absent { Some, OneExpert, AllOfAToken, All };
+
+// The same with some ids -1, which somebody else computes.
+Chosen without(const Chosen& all, std::int64_t top_k, Absent which) {
+  std::mt19937 random(12);
+  Chosen chosen = all;
+  for (std::size_t n = 0; n < chosen.ids.size(); ++n) {
+    std::int32_t& id = chosen.ids[n];
+    const bool absent =
+        which == Absent::All || (which == Absent::Some && random() % 3 == 0) ||
+        (which == Absent::OneExpert && id == all.ids.front()) ||
+        (which == Absent::AllOfAToken && static_cast<std::int64_t>(n) / top_k % 3 == 0);
+    if (!absent) continue;
+    id = -1;
+    // Nobody looks at it.
+    chosen.weights[n] = std::numeric_limits<float>::quiet_NaN();
+  }
+  return chosen;
+}
+
+// On a device the last ones take the kernels for many tokens.
+constexpr Sizes kSharedSizes[] = {{1, 8, 3, 64, 40},   {9, 4, 2, 33, 17},   {3, 6, 6, 24, 100},
+                                  {70, 2, 1, 40, 9},   {200, 5, 2, 16, 24}, {37, 16, 10, 72, 33},
+                                  {300, 40, 4, 64, 64}};
+
+void compare_without(const ExpertMatrices& matrices, const Sizes& sizes, double limit) {
+  StridedRows x(sizes.tokens, sizes.hidden, normal_values(sizes.tokens * sizes.hidden, 10));
+  for (const Absent which : {Absent::Some, Absent::OneExpert, Absent::AllOfAToken, Absent::All}) {
+    const Chosen chosen = without(random_choice(sizes), sizes.top_k, which);
+    StridedRows expected(sizes.tokens, sizes.hidden);
+    Experts op{.x = x.view(),
+               .ids = chosen.ids,
+               .weights = chosen.weights,
+               .top_k = sizes.top_k,
+               .matrices = matrices,
+               .out = expected.view()};
+    make_reference_ops()->experts(op);
+    for_each_backend([&](Ops& ops) {
+      StridedRows actual(sizes.tokens, sizes.hidden);
+      op.out = actual.view();
+      ops.experts(op);
+      if (which == Absent::All) {
+        EXPECT_EQ(actual.values(), std::vector<float>(expected.values().size(), 0));
+      } else {
+        EXPECT_LT(relative_error(actual.values(), expected.values()), limit);
+      }
+      EXPECT_TRUE(actual.gaps_untouched());
+    });
+  }
+}
+
+TEST(Conformance, PlainExpertsLeaveOutAnIdOfMinusOne) {
+  for (const Sizes& sizes : kSharedSizes)
+    compare_without(PlainLayer(sizes, Matrix::Format::F32).matrices, sizes, rounded(2e-6));
+}
+
+TEST(Conformance, TiledExpertsLeaveOutAnIdOfMinusOne) {
+  for (const TileType type : {TileType{4, 32}, TileType{8, 128}}) {
+    for (const Sizes& sizes : kSharedSizes) {
+      const PlainLayer plain(sizes, Matrix::Format::F32);
+      const TiledLayer layer(sizes, type, plain);
+      compare_without(layer.matrices, sizes, unquantized(1e-3));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace krasis

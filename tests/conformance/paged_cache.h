@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "base/float8.h"
 #include "conformance/support.h"
 
 namespace krasis::test {
@@ -74,9 +75,11 @@ class PagedCache {
     bytes.resize(static_cast<std::size_t>(count) * size_of(dtype));
     std::byte* next = bytes.data();
     for (const float value : normal_values(count, seed)) {
-      const bf16 narrow = to_bf16(value);
+      const bf16 half = to_bf16(value);
+      const e4m3 quarter = to_e4m3(value);
       const void* number = &value;
-      if (dtype == DType::BF16) number = &narrow;
+      if (dtype == DType::BF16) number = &half;
+      if (dtype == DType::F8E4M3) number = &quarter;
       std::memcpy(next, number, size_of(dtype));
       next += size_of(dtype);
     }

@@ -85,6 +85,28 @@ TEST_P(Equalities, ASequenceInABatchIsTheSameAsAlone) {
   EXPECT_LE(relative_error(rows(after, 18, 4), rows(first_alone, 20, 4)), kEqualityTolerance);
 }
 
+TEST_P(Equalities, APromptThatGoesThroughEveryLayerInPartsIsTheSame) {
+  const std::span all(ids_);
+  const auto two_prompts = [&](LoadedModel& loaded) {
+    Session session(loaded);
+    Session::Sequence first = {.slot = 3}, second = {.slot = 0};
+    const Session::Part before[] = {{&first, all.first(9)}};
+    const Session::Part both[] = {{&first, all.subspan(9, 40)}, {&second, all.subspan(5, 23)}};
+    session.step(before);
+    return session.step(both);
+  };
+  const auto whole = two_prompts(*loaded_);
+  for (const std::int64_t part_tokens : {1, 17, 40}) {
+    LoadedModel in_parts(
+        test::reference_model_dir(GetParam().model), backend_->ops(), {},
+        [&](const ModelDescription& model, TensorSource& source) {
+          return test::load_experts(model, source, 16, backend_->ops().memory());
+        },
+        part_tokens);
+    EXPECT_LE(relative_error(two_prompts(in_parts), whole), kEqualityTolerance) << part_tokens;
+  }
+}
+
 TEST_P(Equalities, AUsedSlotAndUsedPagesAreLikeNew) {
   Session session(*loaded_);
   Session::Sequence sequence = {.slot = 1};

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -86,13 +87,23 @@ inline std::unique_ptr<ExpertStore> load_experts(const ModelDescription& descrip
                           : make_resident_experts(description.spec, *experts, memory);
 }
 
+// Experts as a model's ops want them.
+using MakeExperts =
+    std::function<std::unique_ptr<ExpertStore>(const ModelDescription&, TensorSource&)>;
+
 struct LoadedModel {
   LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats = {},
               int expert_bits = 16)
+      : LoadedModel(dir, backend, formats,
+                    [&](const ModelDescription& which, TensorSource& tensors) {
+                      return load_experts(which, tensors, expert_bits, backend.memory());
+                    }) {}
+  LoadedModel(const std::filesystem::path& dir, Ops& backend, const DenseFormats& formats,
+              const MakeExperts& make_experts, std::int64_t part_tokens = Model::kPartTokens)
       : description(read_model_description(dir)),
         source(open_checkpoint(dir)),
-        experts(load_experts(description, *source, expert_bits, backend.memory())),
-        model(description, *source, experts.get(), formats, backend) {}
+        experts(make_experts(description, *source)),
+        model(description, *source, experts.get(), formats, backend, part_tokens) {}
 
   const ModelSpec& spec() const { return description.spec; }
 

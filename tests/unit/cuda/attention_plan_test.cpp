@@ -103,6 +103,35 @@ TEST(AttentionPlan, NeedsLittleScratchMemory) {
   }
 }
 
+TEST(AttentionPlan, WidensTheKeysOfLongSegmentsOfANarrowCache) {
+  constexpr std::size_t kScratch = std::size_t{64} << 20;
+  const std::vector<Segment> segments = {
+      {.first_row = 0, .rows = 1, .past = 4000, .slot = 0, .pages = {}},
+      {.first_row = 1, .rows = 512, .past = 3000, .slot = 1, .pages = {}}};
+  const int numbers_of_segments[2] = {};
+  StepTables step = tables(2, 513, 512, 4096);
+  step.first_row = step.rows = step.past = step.slot = numbers_of_segments;
+  Attention op = operation(513, 128);
+  op.kv.dtype = DType::F8E4M3;
+  op.segments = segments;
+  const AttentionPlan plan = plan_attention(op, step, kHopper, kScratch);
+  EXPECT_EQ(kernels(plan), Kernels{AttentionKernel::DecodeNarrow});
+  EXPECT_EQ(plan.parts[0].most_rows, 32);  // of 8 heads each: 256 packed rows
+  EXPECT_EQ(plan.widened_rows, 33);
+  EXPECT_EQ(plan.widened_tokens, 3512);
+  // Keys and values of 2 heads of 128 for 3512 tokens are 3.6 MB.
+  const AttentionPlan poor = plan_attention(op, step, kHopper, std::size_t{3} << 20);
+  EXPECT_EQ(kernels(poor), Kernels{AttentionKernel::DecodeNarrow});
+  EXPECT_EQ(poor.parts[0].most_rows, 512);
+  EXPECT_EQ(poor.widened_rows, 0);
+
+  op = operation(8, 576, true);
+  op.kv.dtype = DType::F8E4M3;
+  const AttentionPlan steps = plan_attention(op, tables(8, 8, 1, 4096), kHopper, kScratch);
+  EXPECT_EQ(kernels(steps), Kernels{AttentionKernel::LatentNarrow});
+  EXPECT_EQ(steps.widened_rows, 0);
+}
+
 TEST(AttentionPlan, OfNothingIsEmpty) {
   EXPECT_EQ(plan_attention(operation(0, 128), tables(0, 0, 0, 0), kHopper).count, 0);
 }

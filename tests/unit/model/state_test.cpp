@@ -37,6 +37,7 @@ TEST(ModelState, CountsBytesOfPagesAndSlots) {
   const std::size_t numbers_a_token = 2 * 2 * 16 + 32;
   EXPECT_EQ(page_bytes(spec, {.page_tokens = 64, .kv_type = DType::BF16}),
             64 * numbers_a_token * 2);
+  EXPECT_EQ(page_bytes(spec, {.page_tokens = 64, .kv_type = DType::F8E4M3}), 64 * numbers_a_token);
   EXPECT_EQ(page_bytes(spec, {.page_tokens = 16, .kv_type = DType::F32}), 16 * numbers_a_token * 4);
   // Three inputs of 2 * 2 * 8 + 4 * 6 channels, and 4 heads of 8 x 6.
   EXPECT_EQ(slot_bytes(spec), (3 * 56 + 4 * 48) * sizeof(float));
@@ -97,7 +98,7 @@ std::string refusal(const StateSize& size) {
 
 TEST(ModelState, RefusesSizesThatMakeNoSense) {
   EXPECT_EQ(refusal({.pages = 1, .kv_type = DType::F16}),
-            "state: a key-value cache of F16 is not run, only BF16 and F32");
+            "state: a key-value cache of F16 is not run, only BF16, F8_E4M3 and F32");
   EXPECT_EQ(refusal({.pages = -1}), "state: -1 pages of 64 tokens and 1 slots are impossible");
   EXPECT_EQ(refusal({.pages = 1, .page_tokens = 0}),
             "state: 1 pages of 0 tokens and 1 slots are impossible");

@@ -133,6 +133,22 @@ struct PlainExperts {
              .out = out.view};
 };
 
+TEST(CheckExperts, TakesAnIdOfMinusOneUnlessThereIsOneExpert) {
+  PlainExperts given;
+  given.ids[1] = -1;
+  EXPECT_EQ(complaint(given.op), "experts: id -1 is not in [0, 1)");
+  const std::vector<Matrix> gates(2, *given.op.matrices.gate);
+  const std::vector<Matrix> ups(2, *given.op.matrices.up);
+  const std::vector<Matrix> downs(2, *given.op.matrices.down);
+  given.op.matrices.experts = 2;
+  given.op.matrices.gate = gates.data();
+  given.op.matrices.up = ups.data();
+  given.op.matrices.down = downs.data();
+  EXPECT_EQ(complaint(given.op), "");
+  given.ids[0] = -2;
+  EXPECT_EQ(complaint(given.op), "experts: id -2 is not in [-1, 2)");
+}
+
 TEST(CheckExperts, RefusesTokensThatDoNotFit) {
   PlainExperts given;
   EXPECT_EQ(complaint(given.op), "");

@@ -49,7 +49,7 @@ TEST(CheckAttention, RefusesRowsThatDoNotFit) {
 TEST(CheckAttention, RefusesACacheThatCannotBeRead) {
   AttentionCase given;
   given.op.kv.dtype = DType::F16;
-  EXPECT_EQ(complaint(given.op), "attention: cache of F16, only BF16 and F32 can be read");
+  EXPECT_EQ(complaint(given.op), "attention: cache of F16, only BF16, F8_E4M3 and F32 can be read");
   given.op.kv = given.cache.view;
   given.op.kv.keys = nullptr;
   EXPECT_EQ(complaint(given.op),

@@ -1,0 +1,140 @@
+#include "cuda/decode_experts.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "cuda/experts.h"
+#include "cuda/placed_experts.h"
+
+namespace krasis::cuda {
+namespace {
+
+// So many pairs at once are divided, as many as products with few rows are made for.
+constexpr std::int64_t kPartPairs = 640;
+
+std::int64_t largest_hidden(std::span<const ExpertMatrices> layers) {
+  std::int64_t hidden = 0;
+  for (const ExpertMatrices& layer : layers) {
+    if (layer.experts < 2) {
+      throw Error(ErrorCode::Unsupported,
+                  "placed experts: a layer with one expert; keep it in the device's memory");
+    }
+    hidden = std::max(hidden, layer.hidden);
+  }
+  return hidden;
+}
+
+// Both sides end together when they divide what is not resident like their rates.
+float link_share_of(const PlacedContext& context) {
+  const ExpertPlacement& placement = context.placement;
+  if (!context.copies.readable_in_place() || placement.link_rate <= 0 ||
+      placement.processor_rate <= 0)
+    return 0;
+  return static_cast<float>(placement.link_rate / (placement.link_rate + placement.processor_rate));
+}
+
+}  // namespace
+
+DecodeExperts::DecodeExperts(const PlacedContext& context, std::chrono::milliseconds patience)
+    : context_(context),
+      mailbox_(context.memory, largest_hidden(context.layers), patience),
+      link_share_(link_share_of(context)) {}
+
+DecodeExperts::Job DecodeExperts::queue(const Experts& op, unsigned* counts, const Launch& launch) {
+  const auto experts = static_cast<std::size_t>(op.matrices.experts);
+  const ExpertMatrices& layer = context_.layers[static_cast<std::size_t>(op.matrices.placed)];
+  Scratch again = launch.scratch;  // the parts follow each other on the stream in one memory
+  auto* const table = again.take_as<const std::byte*>(experts);
+  auto* const ids = again.take_as<int>(op.ids.size());
+  mailbox_.ask({.x = op.x,
+                .ids = op.ids.data(),
+                .weights = op.weights.data(),
+                .top_k = static_cast<int>(op.top_k),
+                .experts = static_cast<int>(op.matrices.experts),
+                .resident = context_.slots.table(op.matrices.placed),
+                .link_share = link_share_,
+                .base = link_share_ > 0 ? layer.tiled->base : nullptr,
+                .expert_bytes = layer.tiled->expert_bytes,
+                .table = table,
+                .device_ids = ids,
+                .counts = counts},
+               launch);
+  Experts own = op;
+  own.ids = {ids, op.ids.size()};
+  experts_at(table, own, {launch.stream, again, launch.device, launch.tables, launch.cublas});
+  mailbox_.add_answer(op.out, launch);
+  return {op.matrices.placed, op.x.rows, op.top_k};
+}
+
+void DecodeExperts::run(const Experts& op, unsigned* counts, const Launch& launch) {
+  if (op.top_k > kMailboxPairs) {
+    throw Error(ErrorCode::Unsupported, "placed experts: " + std::to_string(op.top_k) +
+                                            " experts a token, at most " +
+                                            std::to_string(kMailboxPairs) + " can be divided");
+  }
+  const std::int64_t part = std::clamp<std::int64_t>(kPartPairs / op.top_k, 1, kMailboxTokens);
+  for (std::int64_t first = 0; first < op.x.rows; first += part) {
+    const std::int64_t tokens = std::min(part, op.x.rows - first);
+    const auto pairs = static_cast<std::size_t>(tokens * op.top_k);
+    const auto first_pair = static_cast<std::size_t>(first * op.top_k);
+    Experts some = op;
+    some.x = op.x.slice(first, tokens);
+    some.out = op.out.slice(first, tokens);
+    some.ids = op.ids.subspan(first_pair, pairs);
+    some.weights = op.weights.subspan(first_pair, pairs);
+    if (capturing_) {
+      captured_.push_back(queue(some, counts, launch));
+      continue;
+    }
+    try {
+      const Job job = queue(some, counts, launch);
+      compute(std::span(&job, 1));
+    } catch (...) {
+      mailbox_.abandon(context_.main);
+      throw;
+    }
+  }
+}
+
+void DecodeExperts::compute(std::span<const Job> jobs) {
+  for (const Job& job : jobs) {
+    if (!mailbox_.next_question(context_.main)) continue;
+    const ExpertMatrices& layer = context_.layers[static_cast<std::size_t>(job.layer)];
+    const auto pairs = static_cast<std::size_t>(job.tokens * job.top_k);
+    context_.processor.experts({.x = Rows(mailbox_.x(), job.tokens, layer.hidden),
+                                .ids = {mailbox_.ids(), pairs},
+                                .weights = {mailbox_.weights(), pairs},
+                                .top_k = job.top_k,
+                                .matrices = layer,
+                                .out = MutableRows(mailbox_.sums(), job.tokens, layer.hidden)});
+    mailbox_.answer();
+  }
+}
+
+void DecodeExperts::begin_capture() {
+  captured_.clear();
+  capturing_ = true;
+}
+
+std::function<void()> DecodeExperts::end_capture() {
+  capturing_ = false;
+  return [this, jobs = std::exchange(captured_, {})] {
+    try {
+      compute(jobs);
+    } catch (...) {
+      mailbox_.abandon(context_.main);
+      throw;
+    }
+  };
+}
+
+void DecodeExperts::check_answers() {
+  if (!mailbox_.timed_out()) return;
+  mailbox_.abandon(context_.main);
+  throw Error(ErrorCode::Device,
+              "cuda: the processor did not compute a step's experts in time; its results are lost");
+}
+
+}  // namespace krasis::cuda

@@ -1,0 +1,260 @@
+#include <algorithm>
+#include <atomic>
+#include <string>
+
+#include "base/error.h"
+#include "cuda/early_start.cuh"
+#include "cuda/mailbox.h"
+
+namespace krasis::cuda {
+namespace {
+
+constexpr int kPairBits = 16;  // of Words::question
+constexpr std::uint64_t kAnyAnswer = ~std::uint64_t{0};
+
+struct Ask {
+  ExpertQuestion question;
+  Mailbox::Words* words;
+  Mailbox::State* state;
+  float* x;
+  int* ids;
+  float* weights;
+};
+
+// Where each pair's expert is computed.
+struct Division {
+  int expert[kMailboxPairs];
+  const std::byte* address[kMailboxPairs];  // in device memory, or null
+  int leader[kMailboxPairs];                // the first pair of the same expert
+};
+
+constexpr int kAskThreads = 512;
+
+__device__ void find_leaders(Division& d, int pairs) {
+  for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads) {
+    int leader = 0;
+    while (d.expert[leader] != d.expert[p]) ++leader;
+    d.leader[p] = leader;
+  }
+}
+
+__device__ inline bool leads_missing(const Division& d, int pair) {
+  return d.leader[pair] == pair && d.expert[pair] >= 0 && d.address[pair] == nullptr;
+}
+
+// Missing experts that come before the pair's.
+__device__ int missing_before(const Division& d, int pair) {
+  int count = 0;
+  for (int p = 0; p < d.leader[pair]; ++p) count += leads_missing(d, p) ? 1 : 0;
+  return count;
+}
+
+// The processor's pairs.
+__device__ int divide(const Ask& a, Division& d, int pairs) {
+  const ExpertQuestion& q = a.question;
+  __shared__ int missing, processor_pairs;
+  if (threadIdx.x == 0) missing = processor_pairs = 0;
+  for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads) {
+    const int id = q.ids[p];
+    const bool exists = id >= 0 && id < q.experts;
+    d.expert[p] = exists ? id : -1;
+    d.address[p] = exists ? q.resident[id] : nullptr;
+    if (exists && q.counts != nullptr) atomicAdd(&q.counts[id], 1u);
+  }
+  __syncthreads();
+  find_leaders(d, pairs);
+  __syncthreads();
+  for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads)
+    if (leads_missing(d, p)) atomicAdd(&missing, 1);
+  __syncthreads();
+  const int by_link = q.base != nullptr ? __float2int_rn(q.link_share * missing) : 0;
+  for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads) {
+    const int id = d.expert[p];
+    const std::byte* address = d.address[p];
+    if (id >= 0 && address == nullptr && missing_before(d, p) < by_link)
+      address = q.base + static_cast<std::size_t>(id) * q.expert_bytes;
+    const bool processor = id >= 0 && address == nullptr;
+    if (address != nullptr) q.table[id] = address;
+    q.device_ids[p] = address != nullptr ? id : -1;
+    a.ids[p] = processor ? id : -1;
+    a.weights[p] = q.weights[p];
+    if (processor) atomicAdd(&processor_pairs, 1);
+  }
+  __syncthreads();
+  return processor_pairs;
+}
+
+__global__ void __launch_bounds__(kAskThreads) ask_kernel(const __grid_constant__ Ask a) {
+  __shared__ Division division;
+  wait_for_earlier();
+  const Rows x = a.question.x;
+  const int processor_pairs = divide(a, division, static_cast<int>(x.rows) * a.question.top_k);
+  if (processor_pairs > 0) {
+    for (std::int64_t t = 0; t < x.rows; ++t)
+      for (std::int64_t c = threadIdx.x; c < x.cols; c += kAskThreads)
+        a.x[t * x.cols + c] = x.data[t * x.stride + c];
+  }
+  __threadfence_system();
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  const unsigned long long number = a.state->number + 1;
+  a.state->number = number;
+  a.state->processor_pairs = static_cast<unsigned>(processor_pairs);
+  __threadfence_system();
+  *reinterpret_cast<volatile unsigned long long*>(&a.words->question) =
+      number << kPairBits | static_cast<unsigned>(processor_pairs);
+}
+
+struct AddAnswer {
+  MutableRows out;
+  const float* sums;
+  Mailbox::Words* words;
+  Mailbox::State* state;
+  unsigned long long patience_ns;
+};
+
+__device__ unsigned long long nanoseconds() {
+  unsigned long long now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
+}
+
+// False if it does not come.
+__device__ bool wait_for_answer(const AddAnswer& a) {
+  volatile Mailbox::State* const state = a.state;
+  const unsigned long long number = state->number;
+  const auto* const answer = reinterpret_cast<volatile unsigned long long*>(&a.words->answer);
+  const unsigned long long start = nanoseconds();
+  while (*answer < number) {
+    if (state->timeout != 0) return false;
+    if (nanoseconds() - start < a.patience_ns) continue;
+    state->timeout = 1;
+    *reinterpret_cast<volatile unsigned long long*>(&a.words->timeout) = number;
+    __threadfence_system();
+    return false;
+  }
+  __threadfence_system();
+  return true;
+}
+
+constexpr int kAddThreads = 256;
+constexpr int kAddNumbers = 4;  // of a thread, on their way at once
+constexpr int kMaxAddBlocks = 64;
+
+__global__ void __launch_bounds__(kAddThreads)
+    add_answer_kernel(const __grid_constant__ AddAnswer a) {
+  __shared__ bool there;
+  // The question was asked before the kernel before this one could begin.
+  if (threadIdx.x == 0)
+    there =
+        static_cast<volatile Mailbox::State*>(a.state)->processor_pairs > 0 && wait_for_answer(a);
+  __syncthreads();
+  wait_for_earlier();
+  if (!there) return;
+  const std::int64_t count = a.out.rows * a.out.cols;
+  const std::int64_t step = std::int64_t{gridDim.x} * kAddThreads;
+  for (std::int64_t first = blockIdx.x * std::int64_t{kAddThreads} + threadIdx.x; first < count;
+       first += kAddNumbers * step) {
+    float sums[kAddNumbers];
+#pragma unroll
+    for (int i = 0; i < kAddNumbers; ++i)
+      if (first + i * step < count) sums[i] = __ldcv(a.sums + first + i * step);
+#pragma unroll
+    for (int i = 0; i < kAddNumbers; ++i) {
+      const std::int64_t at = first + i * step;
+      if (at < count) a.out.data[at / a.out.cols * a.out.stride + at % a.out.cols] += sums[i];
+    }
+  }
+}
+
+std::uint64_t load(std::uint64_t& word) {
+  return std::atomic_ref(word).load(std::memory_order_acquire);
+}
+
+void store(std::uint64_t& word, std::uint64_t value) {
+  std::atomic_ref(word).store(value, std::memory_order_release);
+}
+
+}  // namespace
+
+Mailbox::Mailbox(Memory& memory, std::int64_t hidden, std::chrono::milliseconds patience)
+    : words_(sizeof(Words)),
+      x_(static_cast<std::size_t>(kMailboxTokens * hidden) * sizeof(float)),
+      ids_(kMailboxPairs * sizeof(std::int32_t)),
+      weights_(kMailboxPairs * sizeof(float)),
+      sums_(x_.bytes()),
+      state_(memory.allocate(sizeof(State))),
+      patience_(patience) {}
+
+void Mailbox::ask(const ExpertQuestion& question, const Launch& launch) {
+  ensure(
+      question.x.rows <= kMailboxTokens && question.x.rows * question.top_k <= kMailboxPairs &&
+          static_cast<std::size_t>(question.x.rows * question.x.cols) * sizeof(float) <= x_.bytes(),
+      "mailbox: the question is too large");
+  const Ask ask{.question = question,
+                .words = words_.as<Words>(),
+                .state = state_.as<State>(),
+                .x = x_.as<float>(),
+                .ids = ids_.as<int>(),
+                .weights = weights_.as<float>()};
+  start_early(ask_kernel, {.blocks = dim3(1), .threads = dim3(kAskThreads)}, ask, launch);
+}
+
+void Mailbox::add_answer(MutableRows out, const Launch& launch) {
+  const AddAnswer add{.out = out,
+                      .sums = sums_.as<float>(),
+                      .words = words_.as<Words>(),
+                      .state = state_.as<State>(),
+                      .patience_ns = static_cast<unsigned long long>(patience_.count())};
+  const std::int64_t wanted = (out.rows * out.cols + kAddThreads - 1) / kAddThreads;
+  const auto blocks =
+      static_cast<unsigned>(std::clamp<std::int64_t>(wanted / kAddNumbers, 1, kMaxAddBlocks));
+  start_early(add_answer_kernel, {.blocks = dim3(blocks), .threads = dim3(kAddThreads)}, add,
+              launch);
+}
+
+bool Mailbox::next_question(const Stream& stream) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kPausesBetweenLooks = 256;  // at the clock
+  constexpr auto kQuiet = std::chrono::milliseconds(20);
+  const std::uint64_t number = ++last_;
+  const auto asked = [&] { return load(words().question) >> kPairBits >= number; };
+  auto look = Clock::time_point::max();
+  while (!asked()) {
+    for (int i = 0; i < kPausesBetweenLooks && !asked(); ++i) __builtin_ia32_pause();
+    const auto now = Clock::now();
+    if (look == Clock::time_point::max()) look = now + kQuiet;
+    if (now < look) continue;
+    look = now + kQuiet;
+    const cudaError_t state = cudaStreamQuery(stream.get());
+    if (state == cudaErrorNotReady) {
+      static_cast<void>(cudaGetLastError());
+      continue;
+    }
+    check(state, "waiting for a step to ask for experts");
+    ensure(asked(), "mailbox: a step ended without its question");
+  }
+  // A later number: the device did not wait for this one's answer.
+  const std::uint64_t question = load(words().question);
+  return question >> kPairBits == number && (question & ((1U << kPairBits) - 1)) > 0;
+}
+
+void Mailbox::answer() {
+  store(words().answer, last_);
+}
+
+void Mailbox::abandon(const Stream& stream) noexcept {
+  store(words().answer, kAnyAnswer);
+  static_cast<void>(cudaStreamSynchronize(stream.get()));
+  static_cast<void>(cudaMemset(&state_.as<State>()->timeout, 0, sizeof(State::timeout)));
+  static_cast<void>(cudaGetLastError());
+  last_ = load(words().question) >> kPairBits;
+  store(words().timeout, 0);
+  store(words().answer, last_);
+}
+
+bool Mailbox::timed_out() const {
+  return load(words().timeout) != 0;
+}
+
+}  // namespace krasis::cuda
