@@ -204,7 +204,7 @@ Value clear_dict(NativeCall& call) {
 }
 
 Value copy_dict(NativeCall& call) {
-  const Value result = call.runtime().dict();
+  Value result = call.runtime().dict();
   call.runtime().charge(dict(call).size() * sizeof(Dict::Entry));
   result.dict() = dict(call);
   return result;

@@ -40,7 +40,7 @@ Value Interpreter::eval(const ListExpr& e, Frame& frame) {
 }
 
 Value Interpreter::eval(const DictExpr& e, Frame& frame) {
-  const Value result = runtime_.dict();
+  Value result = runtime_.dict();
   runtime_.charge(e.items.size() * sizeof(Dict::Entry));
   for (const auto& [key_expr, value_expr] : e.items) {
     const Value key = eval(*key_expr, frame);
