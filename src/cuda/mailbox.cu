@@ -204,7 +204,7 @@ void Mailbox::ask(const ExpertQuestion& question, const Launch& launch) {
                 .x = x_.as<float>(),
                 .ids = ids_.as<int>(),
                 .weights = weights_.as<float>()};
-  start_early(ask_kernel, {.blocks = dim3(1), .threads = dim3(kAskThreads)}, ask, launch);
+  start_early(ask_kernel, {.blocks = dim3(1), .threads = dim3(kAskThreads)}, launch, ask);
 }
 
 void Mailbox::add_answer(MutableRows out, const Launch& launch) {
@@ -216,8 +216,8 @@ void Mailbox::add_answer(MutableRows out, const Launch& launch) {
   const std::int64_t wanted = (out.rows * out.cols + kAddThreads - 1) / kAddThreads;
   const auto blocks =
       static_cast<unsigned>(std::clamp<std::int64_t>(wanted / kAddNumbers, 1, kMaxAddBlocks));
-  start_early(add_answer_kernel, {.blocks = dim3(blocks), .threads = dim3(kAddThreads)}, add,
-              launch);
+  start_early(add_answer_kernel, {.blocks = dim3(blocks), .threads = dim3(kAddThreads)}, launch,
+              add);
 }
 
 bool Mailbox::next_question(const Stream& stream) {
