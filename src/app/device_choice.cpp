@@ -60,11 +60,9 @@ DeviceChoice choice_of(const DeviceSelection& selection, const ModelSpec& spec,
 DeviceChoice named_device(const DeviceSelection& selection, const ModelSpec& spec,
                           const PlanRequest& request, int index) {
   const cuda::Devices devices = cuda::list_devices();
-  const auto found = std::ranges::find(devices.found, index, &cuda::Device::index);
-  // make_cuda_ops() says what is wrong with a device that is not there or cannot be used.
-  if (found == devices.found.end() || !found->problem.empty())
-    return {.options = {.index = index}, .request = request, .plan = {}};
-  return choice_of(selection, spec, request, *found);
+  if (const std::string problem = devices.problem_with(index); !problem.empty())
+    throw Error(ErrorCode::Device, "cuda: " + problem);
+  return choice_of(selection, spec, request, devices.found[static_cast<std::size_t>(index)]);
 }
 
 }  // namespace
@@ -121,7 +119,8 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
   request.max_sequences = options.max_sequences;
   request.prompt_chunk = options.prompt_chunk;
   request.logit_rows = options.logit_rows;
-  const StateSize one = {.pages = 1, .page_tokens = request.page_tokens, .slots = 1, .kv_type = options.kv_type};
+  const StateSize one = {
+      .pages = 1, .page_tokens = request.page_tokens, .slots = 1, .kv_type = options.kv_type};
   request.page_bytes = page_bytes(spec, one);
   request.slot_bytes = slot_bytes(spec);
   return request;

@@ -206,14 +206,15 @@ void add_group_option(CLI::App& command, int& group) {
 }
 
 void add_kv_option(CLI::App& command, DType& kv_type) {
-  static const std::map<std::string, DType> kTypes = {{"bf16", DType::BF16},
-                                                      {"fp8_e4m3", DType::F8E4M3}};
   command
-      .add_option("--kv-dtype", kv_type,
-                  "key-value cache: bf16, or fp8_e4m3, which takes half the memory; bf16 if not "
-                  "given")
-      ->transform(CLI::Transformer(kTypes))
-      ->type_name("TYPE");
+      .add_option_function<std::string>(
+          "--kv-dtype",
+          [&kv_type](const std::string& name) {
+            kv_type = name == "bf16" ? DType::BF16 : DType::F8E4M3;
+          },
+          "key-value cache: bf16, or fp8_e4m3, which takes half the memory")
+      ->check(CLI::IsMember({"bf16", "fp8_e4m3"}))
+      ->default_str("bf16");
 }
 
 void declare_model_options(CLI::App& command, ModelOptions& options, bool positional) {

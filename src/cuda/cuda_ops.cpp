@@ -10,6 +10,7 @@
 #include "cuda/linear.h"
 #include "cuda/rotary.h"
 #include "cuda/route.h"
+#include "cuda/top_logits.h"
 #include "residency/device_sizes.h"
 
 namespace krasis::cuda {
@@ -162,6 +163,9 @@ void CudaOps::do_rms_norm(const RmsNorm& op) {
 void CudaOps::do_gated_rms_norm(const GatedRmsNorm& op) {
   run(cuda::gated_rms_norm, op);
 }
+void CudaOps::do_add_norm(const AddNorm& op) {
+  run(cuda::add_norm, op);
+}
 void CudaOps::do_add(const Add& op) {
   run(cuda::add, op);
 }
@@ -200,6 +204,9 @@ void CudaOps::do_delta_net(const DeltaNet& op) {
 }
 void CudaOps::do_route(const Route& op) {
   run(cuda::route, op);
+}
+void CudaOps::do_top_logits(const TopLogits& op) {
+  run(cuda::top_logits, op);
 }
 void CudaOps::do_experts(const Experts& op) {
   if (op.matrices.placed < 0) return run(cuda::experts, op);

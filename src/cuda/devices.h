@@ -25,6 +25,9 @@ struct Device {
 struct Devices {
   std::vector<Device> found;
   std::string problem;  // why there are none or none can be asked for: no GPU, no driver, ...
+
+  // Why that one cannot be used, one sentence; empty if it can.
+  std::string problem_with(int index) const;
 };
 
 // Never throws for what the machine lacks.

@@ -92,10 +92,10 @@ bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const 
 }
 
 void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
-  in_pass_ = true;
   pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
   by_ways_ ? way_experts_->begin_pass(tokens, parts) : ring_experts_->begin_pass(parts);
+  in_pass_ = true;
 }
 
 void PlacedExperts::end_pass() {

@@ -6,6 +6,10 @@ Devices list_devices() {
   return {.found = {}, .problem = "built without CUDA"};
 }
 
+std::string Devices::problem_with(int /*index*/) const {
+  return problem;
+}
+
 std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& /*options*/) {
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }

@@ -66,10 +66,13 @@ struct Engine::Impl {
   void run();
   bool take_orders();
   void step();
+  std::int64_t best_needed(const Step& step) const;
+  void forward(const Step& step);
   void finish_step(const Step& step);
   void give_up(const Step& step, const std::string& error);
   bool step_down(const Error& error);
-  void advance(Sequence& sequence, std::span<float> logits);
+  Choice choose(Sequence& sequence, std::size_t row);
+  void advance(Sequence& sequence, std::size_t row);
   void end(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = "",
            TokenEvent event = {});
   bool deliver(Sequence& sequence, const TokenEvent& event);
@@ -81,7 +84,10 @@ struct Engine::Impl {
   // The engine's thread alone:
   Scheduler scheduler;
   SamplerScratch scratch;
-  HostBuffer logits;  // [max_sequences, vocab]
+  HostBuffer logits;  // [max_sequences, vocab], or instead of them, where few are enough:
+  std::vector<std::int32_t> best_ids;  // [sampled, best_count]
+  std::vector<float> best_logits;      // [sampled, best_count]
+  std::int64_t best_count = 0;         // of the step under way; 0: logits holds whole rows
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;
 
   std::mutex orders;  // guards what follows
@@ -156,9 +162,7 @@ void Engine::Impl::step() {
   if (step.empty()) return;
   publish();  // the step may take long
   try {
-    runner->forward(step.batch,
-                    {logits.as<float>(), static_cast<std::int64_t>(step.batch.logit_rows.size()),
-                     runner->vocab()});
+    forward(step);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::OutOfMemory || !step_down(error)) give_up(step, error.what());
     return;
@@ -167,6 +171,28 @@ void Engine::Impl::step() {
     return;
   }
   finish_step(step);
+}
+
+// The highest logits of a row that serve every sequence that is sampled; 0: all.
+std::int64_t Engine::Impl::best_needed(const Step& step) const {
+  std::int64_t most = 0;
+  for (const Sequence* sequence : step.sampled) {
+    const std::int64_t needed = sequence->sampler.best_needed(runner->vocab());
+    if (needed == 0) return 0;
+    most = std::max(most, needed);
+  }
+  return most;
+}
+
+void Engine::Impl::forward(const Step& step) {
+  best_count = best_needed(step);
+  if (best_count == 0) {
+    const auto rows = static_cast<std::int64_t>(step.sampled.size());
+    return runner->forward(step.batch, {logits.as<float>(), rows, runner->vocab()});
+  }
+  best_ids.resize(step.sampled.size() * static_cast<std::size_t>(best_count));
+  best_logits.resize(best_ids.size());
+  runner->forward_best(step.batch, {.count = best_count, .ids = best_ids, .values = best_logits});
 }
 
 void Engine::Impl::give_up(const Step& step, const std::string& error) {
@@ -195,18 +221,26 @@ void Engine::Impl::finish_step(const Step& step) {
     if (step.sequences[i]->generated() == 0)
       prompt_tokens += static_cast<std::uint64_t>(step.batch.segments[i].rows);
   scheduler.commit();
-  const auto vocab = static_cast<std::size_t>(runner->vocab());
   // Ending a sequence leaves the step as it is, but the sequence itself is gone: each is touched
   // once.
-  for (std::size_t i = 0; i < step.sampled.size(); ++i)
-    advance(*step.sampled[i], std::span(logits.as<float>() + i * vocab, vocab));
+  for (std::size_t i = 0; i < step.sampled.size(); ++i) advance(*step.sampled[i], i);
+}
+
+Choice Engine::Impl::choose(Sequence& sequence, std::size_t row) {
+  if (best_count == 0) {
+    const auto vocab = static_cast<std::size_t>(runner->vocab());
+    return sequence.sampler.sample({logits.as<float>() + row * vocab, vocab}, scratch);
+  }
+  const auto count = static_cast<std::size_t>(best_count);
+  return sequence.sampler.sample_best(std::span(best_ids).subspan(row * count, count),
+                                      std::span(best_logits).subspan(row * count, count), scratch);
 }
 
 // Chooses the sequence's next token and tells its sink.
-void Engine::Impl::advance(Sequence& sequence, std::span<float> row) {
+void Engine::Impl::advance(Sequence& sequence, std::size_t row) {
   Choice choice;
   try {
-    choice = sequence.sampler.sample(row, scratch);
+    choice = choose(sequence, row);
   } catch (const std::exception& error) {
     end(scheduler.remove(sequence.id), FinishReason::Failed, error.what());
     return;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "model/batch.h"
+#include "model/model.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
@@ -22,6 +23,9 @@ class StepRunner {
   // whatever its slot held before. May throw: after Error(OutOfMemory) the engine begins the
   // sequences again with smaller steps while there are any, else it gives those of this batch up.
   virtual void forward(const Batch& batch, MutableRows logits) = 0;
+
+  // As forward(), but each row's highest logits are all that is wanted (ops/top_logits.h).
+  virtual void forward_best(const Batch& batch, const BestLogits& best) = 0;
 
   // Makes later steps need less memory; false if they cannot.
   virtual bool step_down() { return false; }

@@ -32,6 +32,13 @@ class Observer {
   virtual void router_logits(std::int64_t layer, Rows rows) = 0;
 };
 
+// Of each row whose logits are wanted, its highest (ops/top_logits.h).
+struct BestLogits {
+  std::int64_t count = 0;         // of a row
+  std::span<std::int32_t> ids{};  // [rows * count], in the program's own memory
+  std::span<float> values{};      // [rows * count]
+};
+
 class Model {
  public:
   static constexpr std::int64_t kPartTokens = 8192;
@@ -62,6 +69,9 @@ class Model {
   // holds the tokens.
   void forward(const Batch& batch, ModelState& state, MutableRows logits,
                Observer* observer = nullptr);
+
+  // The same for who needs the highest logits only: they are few, and need not come from a device.
+  void forward_best(const Batch& batch, ModelState& state, const BestLogits& best);
 
  private:
   struct Impl;

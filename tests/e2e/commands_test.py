@@ -46,6 +46,12 @@ class Commands(unittest.TestCase):
             self.assertIn("mansion", result.stdout)
         shutil.rmtree(MODELS / "demo-next" / ".krasis_cache", ignore_errors=True)
 
+    def test_the_cache_may_be_fp8(self):
+        words = ("run", "small", "-p", "What is the capital of France?", "--temperature", 0)
+        for kind in ("bf16", "fp8_e4m3"):
+            self.assertIn("Paris", self.run_program(*words, "--kv-dtype", kind).stdout)
+        self.check_refused(2, "fp8 not in {bf16,fp8_e4m3}", *words, "--kv-dtype", "fp8")
+
     def test_quantize_builds_once(self):
         self.assertIn("built", self.run_program("quantize", "small").stdout)
         self.assertIn("was there already", self.run_program("quantize", "small").stdout)

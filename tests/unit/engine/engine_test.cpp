@@ -36,7 +36,7 @@ std::string refusal(Engine& engine, Request request) {
   return "";
 }
 
-// Every third is seeded, the others greedy.
+// Greedy, from all of the distribution, or from a few highest logits.
 Request varied_request(std::size_t index) {
   std::vector<std::int32_t> prompt(1 + (index * 7) % 23);
   for (std::size_t i = 0; i < prompt.size(); ++i)
@@ -45,6 +45,9 @@ Request varied_request(std::size_t index) {
   if (index % 3 == 0) {
     request.sampling = {.temperature = 0.9F, .top_p = 0.9F, .seed = index};
     request.sampling.presence_penalty = 0.5F;
+  } else if (index % 3 == 1) {
+    request.sampling = {
+        .temperature = 0.9F, .top_k = 2 + static_cast<std::int64_t>(index), .seed = index};
   }
   return request;
 }
@@ -60,6 +63,18 @@ TEST(Engine, ComputesWhatTheModelSays) {
     history = test::mix(history ^ static_cast<std::uint64_t>(token));
   }
   EXPECT_EQ(tokens.size(), 3U);
+}
+
+TEST(Engine, AsksForWholeRowsOnlyIfARequestNeedsThem) {
+  auto runner = fake_runner(small_limits());
+  FakeRunner& model = *runner;
+  Engine engine(std::move(runner), small_limits());
+  answer(engine, greedy_request({3, 4}, 3));
+  EXPECT_EQ(model.best_steps, 3);
+  Request request = greedy_request({3, 4}, 3);
+  request.sampling.logprobs = true;
+  answer(engine, request);
+  EXPECT_EQ(model.best_steps, 3);
 }
 
 TEST(Engine, SequencesTogetherSayWhatEachSaysAlone) {
@@ -241,7 +256,7 @@ TEST(Engine, GivesUpARequestOnlyWhereStepsCannotBeSmaller) {
 }
 
 // Answers NaN to any sequence whose newest token is 13.
-class SometimesNan final : public StepRunner {
+class SometimesNan final : public test::RowsRunner {
  public:
   std::int64_t vocab() const override { return 20; }
   void forward(const Batch& batch, MutableRows logits) override {
