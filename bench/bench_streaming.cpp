@@ -31,7 +31,8 @@ struct Options {
   std::vector<std::int64_t> tokens = {2048, 8192, 32768};
   ExpertPlacement placement = {.prompt_threshold = 1};
   cuda::DeviceOptions device;
-  std::int64_t part_tokens = Model::kPartTokens;
+  std::vector<std::int64_t> part_tokens = {Model::kPartTokens};
+  DenseFormat attention = DenseFormat::AsStored;
   std::size_t layers = 0;
   int repeat = 5;
   bool staged = false;
@@ -73,18 +74,25 @@ std::vector<std::int32_t> random_ids(std::int64_t count, std::int64_t vocab) {
   return ids;
 }
 
+struct MadeUp {
+  ModelDescription description;
+  std::unique_ptr<TensorSource> source;
+  std::unique_ptr<TileArena> arena;
+};
+
 // A model with room for one prompt.
 class Prompts {
  public:
-  Prompts(const ModelDescription& description, TensorSource& source, const ExpertStore& experts,
-          Ops& ops, const Options& options)
-      : model_(description, source, &experts,
-               {.shared_expert = DenseFormat::Int8,
+  Prompts(const MadeUp& made_up, const ExpertStore& experts, Ops& ops, const Options& options,
+          std::int64_t part_tokens)
+      : model_(made_up.description, *made_up.source, &experts,
+               {.attention = options.attention,
+                .shared_expert = DenseFormat::Int8,
                 .dense_mlp = DenseFormat::Int8,
                 .lm_head = DenseFormat::Int8},
-               ops, options.part_tokens),
+               ops, part_tokens),
         size_{.pages = (std::ranges::max(options.tokens) + 63) / 64},
-        state_(description.spec, size_, ops.memory()),
+        state_(made_up.description.spec, size_, ops.memory()),
         pages_(static_cast<std::size_t>(size_.pages)) {
     std::iota(pages_.begin(), pages_.end(), 0);
   }
@@ -123,10 +131,7 @@ double copy_seconds(const std::vector<cuda::LayerTimes>& times) {
   return ms * 1e-3;
 }
 
-void measure(const Options& options, Prompts& prompts, const Ops& ops, double bytes, double link) {
-  const double bound = bytes / link;
-  std::printf("%.2f GB streamed a pass, %.1f ms at %.1f GB/s\n", bytes * 1e-9, bound * 1e3,
-              link * 1e-9);
+void measure(const Options& options, Prompts& prompts, const Ops& ops, double bound) {
   std::printf("%8s %10s %22s %10s %8s %12s\n", "tokens", "ms", "(least to most)", "tok/s", "share",
               "copying ms");
   for (const std::int64_t tokens : options.tokens) {
@@ -160,13 +165,14 @@ double streamed_bytes(std::span<const ExpertMatrices> layers, const Options& opt
 }
 
 // The same prompts with all experts in the device's memory.
-bool check_against_resident(const Options& options, const ModelDescription& description,
-                            TensorSource& source, const ExpertStore& arena, Prompts& placed) {
+bool check_against_resident(const Options& options, const MadeUp& made_up, Prompts& placed,
+                            std::int64_t part_tokens) {
   cuda::DeviceOptions whole = options.device;
   whole.vram_limit_bytes = 0;
   const auto ops = cuda::make_cuda_ops(whole);
-  const auto resident = make_resident_experts(description.spec, arena, ops->memory());
-  Prompts prompts(description, source, *resident, *ops, options);
+  const auto resident =
+      make_resident_experts(made_up.description.spec, *made_up.arena, ops->memory());
+  Prompts prompts(made_up, *resident, *ops, options, part_tokens);
   bool same = true;
   for (const std::int64_t tokens : options.tokens) {
     const auto expected = prompts.run(tokens);
@@ -181,34 +187,47 @@ bool check_against_resident(const Options& options, const ModelDescription& desc
   return same;
 }
 
+MadeUp make_up(const Options& options) {
+  MadeUp made_up;
+  made_up.description = read_model_description(options.config);
+  ModelSpec& spec = made_up.description.spec;
+  if (options.layers > 0 && options.layers < spec.layers.size()) spec.layers.resize(options.layers);
+  made_up.source = make_dummy_source();
+  TileOptions tiles;
+  tiles.type = expert_tile_type(spec, 4);
+  const double begin = seconds_now();
+  made_up.arena = make_dummy_tile_experts(spec, tiles);
+  std::printf("%.2f GB of experts made up in %.1f s\n",
+              static_cast<double>(made_up.arena->bytes()) * 1e-9, seconds_now() - begin);
+  return made_up;
+}
+
 int run(Options options) {
-  ModelDescription description = read_model_description(options.config);
-  if (options.layers > 0 && options.layers < description.spec.layers.size())
-    description.spec.layers.resize(options.layers);
   options.device.pin_experts = !options.staged;
   // One size in both models of a check, so that their kernels get the same shares of a prompt.
   if (options.device.scratch_bytes == 0) options.device.scratch_bytes = std::size_t{1} << 30;
   const double link = link_rate();
-
-  const auto source = make_dummy_source();
-  TileOptions tiles;
-  tiles.type = expert_tile_type(description.spec, 4);
-  double begin = seconds_now();
-  const auto arena = make_dummy_tile_experts(description.spec, tiles);
-  std::printf("%.2f GB of experts made up in %.1f s\n", static_cast<double>(arena->bytes()) * 1e-9,
-              seconds_now() - begin);
+  const MadeUp made_up = make_up(options);
   ThreadPool pool;
   const auto processor = cpu::make_cpu_ops(pool);
   const auto ops = cuda::make_cuda_ops(options.device);
-  const auto layers = sparse_expert_layers(description.spec, *arena);
-  begin = seconds_now();
+  const auto layers = sparse_expert_layers(made_up.description.spec, *made_up.arena);
+  const double begin = seconds_now();
   const auto placed = cuda::place_experts(*ops, layers, options.placement, *processor);
   std::printf("placed in %.2f s\n", seconds_now() - begin);
-  const auto experts = make_placed_experts(description.spec, placed);
-  Prompts prompts(description, *source, *experts, *ops, options);
-  measure(options, prompts, *ops, streamed_bytes(layers, options), link);
-  if (!options.check) return 0;
-  return check_against_resident(options, description, *source, *arena, prompts) ? 0 : 1;
+  const auto experts = make_placed_experts(made_up.description.spec, placed);
+  const double bytes = streamed_bytes(layers, options);
+  std::printf("%.2f GB streamed a pass, %.1f ms at %.1f GB/s\n", bytes * 1e-9, bytes / link * 1e3,
+              link * 1e-9);
+  bool same = true;
+  for (const std::int64_t part_tokens : options.part_tokens) {
+    std::printf("parts of %lld tokens\n", static_cast<long long>(part_tokens));
+    Prompts prompts(made_up, *experts, *ops, options, part_tokens);
+    measure(options, prompts, *ops, bytes / link);
+    if (options.check)
+      same = check_against_resident(options, made_up, prompts, part_tokens) && same;
+  }
+  return same ? 0 : 1;
 }
 
 }  // namespace
@@ -226,11 +245,15 @@ int main(int argc, char** argv) {
   app.add_option("--ring", options.placement.ring_layers, "layers that the ring holds");
   app.add_option("--group", options.placement.group_layers, "layers of a group");
   app.add_option("--layers", options.layers, "only the first ones");
-  app.add_option("--part-tokens", options.part_tokens, "tokens that go through a layer at a time");
+  app.add_option("--part-tokens", options.part_tokens, "tokens that go through a layer at a time")
+      ->delimiter(',');
   app.add_option("--vram", options.device.vram_limit_bytes, "limit, such as 16GiB")
       ->transform(CLI::AsSizeValue(false));
   app.add_option("--scratch", options.device.scratch_bytes)->transform(CLI::AsSizeValue(false));
   app.add_option("--repeat", options.repeat);
+  app.add_flag_callback(
+      "--int8-attention", [&] { options.attention = DenseFormat::Int8; },
+      "attention in 8 bits, as the rest");
   app.add_flag("--staged", options.staged, "as where memory cannot be pinned");
   app.add_flag("--timeline", options.timeline, "print when each layer was copied and computed");
   app.add_flag("--check", options.check, "compare with all experts in the device's memory");

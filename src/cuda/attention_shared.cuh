@@ -37,7 +37,7 @@ struct SharedTile {
   static constexpr int kKeyPitch = S.key_dim * 2;  // bytes of a row in shared memory
   static constexpr int kValuePitch = S.latent ? kKeyPitch : S.value_dim * 2;
   static constexpr int kWeightPitch = (S.keys < 64 ? 64 : S.keys) * 2;
-  static constexpr int kStages = 2;
+  static constexpr int kStages = S.narrow ? 1 : 2;  // registers hold the tile that comes next
   static constexpr int kStageNumbers = S.keys * (S.key_dim + (S.latent ? 0 : S.value_dim));
   static constexpr int kQueryNumbers = kRows * S.key_dim;
   static constexpr int kWeightNumbers = kRows * kWeightPitch / 2;
@@ -310,6 +310,7 @@ class TileFetcher<T, true> {
     if constexpr (!T::shape.latent) values_.load(a_.values, cache_row);
   }
   __device__ void arrive(int j) const {
+    __syncthreads();  // nobody reads the tile before any more
     Bits16* const keys = place_.stage(j);
     keys_.store(keys);
     if constexpr (!T::shape.latent) values_.store(keys + T::shape.keys * T::shape.key_dim);

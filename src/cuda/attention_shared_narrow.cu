@@ -12,10 +12,10 @@ constexpr SharedShape kLatent = {576, 512, true, 1, 4, 1, 32, 2, true};
 
 }  // namespace
 
-void attention_decode_narrow(const AttentionArguments& arguments, int dim, const Launch& launch) {
+void attention_shared_narrow(const AttentionArguments& arguments, int dim, const Launch& launch) {
   if (dim == 64) return launch_shared<kDecode64>(arguments, launch);
   if (dim == 128) return launch_shared<kDecode128>(arguments, launch);
-  return launch_shared<kDecode256>(arguments, launch);
+  launch_shared<kDecode256>(arguments, launch);
 }
 
 void attention_latent_narrow(const AttentionArguments& arguments, const Launch& launch) {

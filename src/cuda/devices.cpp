@@ -71,6 +71,27 @@ std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMa
   return static_cast<CudaOps&>(ops).place_experts(layers, placement, processor);
 }
 
+double measure_link_rate(Ops& ops) {
+  constexpr std::size_t kBytes = std::size_t{64} << 20;
+  constexpr double kLeastMs = 20;
+  const Buffer to = ops.memory().allocate(kBytes);
+  const PinnedBuffer from(kBytes);
+  const Stream stream;
+  const Event start(Event::Timing::Yes), end(Event::Timing::Yes);
+  ops.synchronize();
+  for (int copies = 2;; copies *= 2) {
+    start.record(stream);
+    for (int i = 0; i < copies; ++i) {
+      check(cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyHostToDevice, stream.get()),
+            "measuring the link");
+    }
+    end.record(stream);
+    end.synchronize();
+    const double ms = end.ms_since(start);
+    if (ms >= kLeastMs) return static_cast<double>(kBytes) * copies / ms * 1e3;
+  }
+}
+
 std::vector<WayTimes> way_times(const Ops& ops) {
   return static_cast<const CudaOps&>(ops).way_times();
 }

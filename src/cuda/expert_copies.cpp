@@ -14,6 +14,8 @@ namespace {
 // Threads pin slices side by side; a layer of a large model is as large as this.
 constexpr std::size_t kSliceBytes = std::size_t{1} << 30;
 constexpr int kPinningThreads = 8;
+// A device copies one thing at a time in a direction; what others copy comes between these.
+constexpr std::size_t kCopyBytes = std::size_t{64} << 20;
 
 std::vector<std::span<const std::byte>> slices_of(std::span<const ExpertMatrices> layers) {
   std::vector<std::span<const std::byte>> ranges;
@@ -95,8 +97,11 @@ ExpertCopies::~ExpertCopies() {
 
 void ExpertCopies::copy(std::byte* to, const std::byte* from, std::size_t bytes) {
   if (staging_ != nullptr) return staging_->copy(to, from, bytes, stream_);
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_.get()),
-        "copying experts to the device");
+  for (std::size_t done = 0; done < bytes; done += kCopyBytes) {
+    check(cudaMemcpyAsync(to + done, from + done, std::min(bytes - done, kCopyBytes),
+                          cudaMemcpyHostToDevice, stream_.get()),
+          "copying experts to the device");
+  }
 }
 
 }  // namespace krasis::cuda

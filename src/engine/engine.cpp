@@ -17,6 +17,9 @@
 namespace krasis {
 namespace {
 
+// Prompts in smaller steps are not worth going on with.
+constexpr std::int64_t kLeastChunk = 32;
+
 double ms_between(Sequence::Clock::time_point from, Sequence::Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
@@ -66,6 +69,8 @@ struct Engine::Impl {
   std::int64_t best_needed(const Step& step) const;
   void forward(const Step& step);
   void finish_step(const Step& step);
+  void give_up(const Step& step, const std::string& error);
+  bool step_down(const Error& error);
   Choice choose(Sequence& sequence, std::size_t row);
   void advance(Sequence& sequence, std::size_t row);
   void end(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = "",
@@ -158,13 +163,11 @@ void Engine::Impl::step() {
   publish();  // the step may take long
   try {
     forward(step);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory || !step_down(error)) give_up(step, error.what());
+    return;
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    log::error(
-        fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), text));
-    std::vector<std::uint64_t> ids;
-    for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
-    for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, text);
+    give_up(step, error.what());
     return;
   }
   finish_step(step);
@@ -190,6 +193,27 @@ void Engine::Impl::forward(const Step& step) {
   best_ids.resize(step.sampled.size() * static_cast<std::size_t>(best_count));
   best_logits.resize(best_ids.size());
   runner->forward_best(step.batch, {.count = best_count, .ids = best_ids, .values = best_logits});
+}
+
+void Engine::Impl::give_up(const Step& step, const std::string& error) {
+  log::error(
+      fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), error));
+  std::vector<std::uint64_t> ids;
+  for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
+  for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, error);
+}
+
+// Begins everything again in smaller steps; false if they cannot be smaller.
+bool Engine::Impl::step_down(const Error& error) {
+  const std::int64_t before = scheduler.prompt_chunk();
+  const std::int64_t chunk = std::min(before, std::max(kLeastChunk, before / 2));
+  const bool smaller_parts = runner->step_down();
+  if (chunk == before && !smaller_parts) return false;
+  log::warning(
+      fmt::format("engine: {} requests begin again with at most {} tokens of prompts a step: {}",
+                  scheduler.running(), chunk, error.what()));
+  scheduler.restart(chunk);
+  return true;
 }
 
 void Engine::Impl::finish_step(const Step& step) {

@@ -19,6 +19,7 @@ class ModelRunner final : public StepRunner {
   void forward_best(const Batch& batch, const BestLogits& best) override {
     model_.forward_best(batch, state_, best);
   }
+  bool step_down() override;
 
  private:
   Model& model_;

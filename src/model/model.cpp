@@ -32,6 +32,20 @@ std::unique_ptr<LayerPart> load_ffn(const Ffn& ffn, std::int64_t layer, Loader& 
   return load_sparse_ffn(std::get<SparseFfn>(ffn), layer, loader, experts->layer(layer));
 }
 
+// Over also where the step fails.
+class Pass {
+ public:
+  Pass(Ops& ops, std::int64_t tokens, std::int64_t parts) : ops_(ops) {
+    ops.begin_pass(tokens, parts);
+  }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+  ~Pass() { ops_.end_pass(); }
+
+ private:
+  Ops& ops_;
+};
+
 }  // namespace
 
 struct Model::Impl {
@@ -298,9 +312,8 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wan
   if (is_decode(batch) && observer == nullptr) {
     ops.run_step({.tokens = tokens, .state = state.identity(), .best = best.count}, work);
   } else {
-    ops.begin_pass(tokens, parts);
+    const Pass pass(ops, tokens, parts);
     work();
-    ops.end_pass();
   }
   hand_back(wanted, logits, best);
 }
@@ -321,6 +334,28 @@ std::size_t Model::dense_bytes() const {
 
 Memory& Model::memory() const {
   return impl_->ops.memory();
+}
+
+void Model::reserve(std::size_t bytes) {
+  impl_->reserve_constants(impl_->part_tokens);
+  const auto constants = static_cast<std::size_t>(impl_->part_tokens) * 2 * sizeof(float);
+  impl_->workspace.reserve(bytes - std::min(bytes, constants));
+}
+
+std::size_t Model::workspace_bytes() const {
+  std::size_t bytes = impl_->workspace.bytes();
+  for (const Impl::Constants& some : impl_->constants)
+    bytes += some.zeros.bytes() + some.ones.bytes();
+  return bytes;
+}
+
+std::int64_t Model::part_tokens() const {
+  return impl_->part_tokens;
+}
+
+void Model::set_part_tokens(std::int64_t tokens) {
+  ensure(tokens >= 1, "model: parts of no tokens");
+  impl_->part_tokens = tokens;
 }
 
 void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, Observer* observer) {

@@ -55,6 +55,15 @@ class Model {
   std::size_t dense_bytes() const;  // held by the model itself in memory()
   Memory& memory() const;           // of its ops; states for it are made there
 
+  // Allocates what steps need for intermediate results at once: `bytes` as budget/step_bytes.h
+  // counts them. Without it they grow when they must. Before the first step. Throws
+  // Error(OutOfMemory).
+  void reserve(std::size_t bytes);
+  std::size_t workspace_bytes() const;  // allocated for intermediate results
+
+  std::int64_t part_tokens() const;
+  void set_part_tokens(std::int64_t tokens);
+
   // Runs all of the batch's tokens through all layers and writes the wanted rows' logits.
   // logits: [batch.logit_rows.size(), spec().vocab], in the program's own memory. The state then
   // holds the tokens.

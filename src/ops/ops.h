@@ -59,7 +59,7 @@ class Ops {
 
   // Until end_pass(), a prompt of `tokens` goes through all layers, layer by layer: experts() is
   // called `parts` times for each sparse layer before the next. A backend may have the next layer's
-  // experts on their way meanwhile. An earlier pass that was not ended is.
+  // experts on their way meanwhile. end_pass() does not throw.
   virtual void begin_pass(std::int64_t tokens, std::int64_t parts);
   virtual void end_pass() {}
 

@@ -35,8 +35,8 @@ constexpr DenseFormats kAllInt8 = {.attention = DenseFormat::Int8,
                                    .lm_head = DenseFormat::Int8};
 
 std::vector<float> in_pieces(LoadedModel& loaded, std::span<const std::int32_t> ids,
-                             std::span<const std::size_t> sizes) {
-  Session session(loaded, 64, 4, DType::BF16);
+                             std::span<const std::size_t> sizes, DType kv_type = DType::BF16) {
+  Session session(loaded, 64, 4, kv_type);
   Session::Sequence sequence = {.slot = 2};
   std::vector<float> all;
   for (const std::size_t size : sizes) {
@@ -54,8 +54,9 @@ struct Answer {
   std::vector<float> logits;
   friend bool operator==(const Answer&, const Answer&) = default;
 };
-Answer answer(LoadedModel& loaded, std::span<const std::int32_t> prompt) {
-  Session session(loaded, 64, 4, DType::BF16);
+Answer answer(LoadedModel& loaded, std::span<const std::int32_t> prompt,
+              DType kv_type = DType::BF16) {
+  Session session(loaded, 64, 4, kv_type);
   Session::Sequence sequence;
   Answer result;
   const auto vocab = static_cast<std::ptrdiff_t>(loaded.spec().vocab);
@@ -100,17 +101,22 @@ class OnDevice : public testing::TestWithParam<std::string> {
     const Routes routes = routes_of(ids_);
     const auto device = logits_with(routes, test::device_ops(), bits);
     const auto processor = logits_with(routes, processor_.ops(), bits);
-    auto golden = test::Golden(GetParam()).values<float>("logits");
-    golden.resize(device.size());
     const double error = relative_error(device, processor);
-    const double device_error = relative_error(device, golden);
-    const double processor_error = relative_error(processor, golden);
+    const double device_error = golden_error(device);
+    const double processor_error = golden_error(processor);
     std::printf("int%d %s: device against processor %.2e; golden: device %.2e, processor %.2e\n",
                 bits, GetParam().c_str(), error, device_error, processor_error);
     EXPECT_LE(error, kQuantizedTolerance);
     // Both have the weights' error; the device has its own rounding beside it, but not the
     // processor's.
     EXPECT_LE(device_error, std::hypot(processor_error, kTolerance));
+  }
+
+  // How far logits are from the golden ones.
+  double golden_error(const std::vector<float>& logits) const {
+    auto golden = test::Golden(GetParam()).values<float>("logits");
+    golden.resize(logits.size());
+    return relative_error(logits, golden);
   }
 
   test::Backend processor_{"cpu"};
@@ -181,6 +187,22 @@ TEST_P(OnDevice, Int8IsWhatItIsOnTheProcessor) {
   expect_like_the_processor(8);
 }
 
+// Where the processor's key is just below the middle of two E4M3 and the device's just above, they
+// are 12 % apart; so results are compared by how far both are from the golden ones.
+TEST_P(OnDevice, AnE4M3CacheCostsWhatItCostsOnTheProcessor) {
+  test::Backend processor("cpu");
+  LoadedModel on_processor = load(processor.ops()), on_device = load(test::device_ops());
+  const std::size_t whole[] = {kTokens}, uneven[] = {1, 2, 30, 7, 128, 32};
+  const double expected = golden_error(in_pieces(on_processor, ids_, whole, DType::F8E4M3));
+  const double at_once = golden_error(in_pieces(on_device, ids_, whole, DType::F8E4M3));
+  const double in_chunks = golden_error(in_pieces(on_device, ids_, uneven, DType::F8E4M3));
+  std::printf("e4m3 %s: golden: processor %.2e, device %.2e, in chunks %.2e\n", GetParam().c_str(),
+              expected, at_once, in_chunks);
+  constexpr double kOfBf16 = 2e-2;  // golden_test.cpp
+  EXPECT_LE(at_once, 1.3 * expected + kOfBf16);
+  EXPECT_LE(in_chunks, 1.3 * expected + kOfBf16);
+}
+
 TEST_P(OnDevice, AnswersTheSameTwentyTimes) {
   LoadedModel loaded = load(test::device_ops(), kAllInt8, 4);
   const std::span<const std::int32_t> prompt = std::span(ids_).first(100);
@@ -192,7 +214,8 @@ TEST_P(OnDevice, AnswersTheSameWithoutGraphs) {
   const auto plain = test::make_device_ops({.graphs = false});
   LoadedModel with = load(test::device_ops()), without = load(*plain);
   const std::span<const std::int32_t> prompt = std::span(ids_).first(100);
-  EXPECT_EQ(answer(with, prompt), answer(without, prompt));
+  for (const DType kv_type : {DType::BF16, DType::F8E4M3})
+    EXPECT_EQ(answer(with, prompt, kv_type), answer(without, prompt, kv_type));
 }
 
 INSTANTIATE_TEST_SUITE_P(, OnDevice, testing::ValuesIn(test::reference_models()),

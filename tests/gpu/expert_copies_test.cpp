@@ -44,7 +44,18 @@ class Experts2 {
   std::vector<ExpertMatrices> layers_;
 };
 
-// Pieces of all sizes arrive as they are, twice over each other.
+// Work of many milliseconds, so that copies queued behind it wait.
+void keep_busy(const cuda::Stream& stream, const cuda::DeviceBuffer& memory) {
+  constexpr int kTimes = 400;
+  const std::size_t half = memory.bytes() / 2;
+  for (int i = 0; i < kTimes; ++i) {
+    cuda::check(cudaMemcpyAsync(memory.data(), memory.data() + half, half, cudaMemcpyDeviceToDevice,
+                                stream.get()),
+                "keeping a stream busy");
+  }
+}
+
+// Pieces of all sizes arrive as they are, over each other, also where the device is behind.
 void expect_right_copies(ExpertCopies& copies, const Experts2& experts) {
   const cuda::DeviceBuffer device(kLayerBytes);
   std::vector<std::byte> expected(kLayerBytes), found(kLayerBytes);
@@ -54,6 +65,8 @@ void expect_right_copies(ExpertCopies& copies, const Experts2& experts) {
     copies.copy(device.data() + to, experts.data() + from, bytes);
     std::memcpy(expected.data() + to, experts.data() + from, bytes);
   };
+  const cuda::DeviceBuffer others(2 * kLayerBytes);
+  keep_busy(copies.stream(), others);
   copy(kLayerBytes, kLayerBytes);  // all of it is overwritten
   copy(0, kLayerBytes - 77);
   for (const std::size_t bytes : {1U, 3U, 4096U, 1000001U, (32U << 20) + 5, 32U << 20, 90000001U}) {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "base/error.h"
 #include "ops/ops.h"
 
 namespace krasis::test {

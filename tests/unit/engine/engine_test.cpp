@@ -209,6 +209,52 @@ TEST(Engine, AFailedStepEndsItsRequestsAndNoOthers) {
   EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
 }
 
+// Memory that runs out in the nth step, after the step has changed pages and slots.
+TEST(Engine, AStepThatRunsOutOfMemoryIsBegunAgainAndLosesNothing) {
+  log::set_level(log::Level::Off);
+  std::array<std::vector<std::int32_t>, 6> expected;
+  {
+    Engine engine(fake_runner(small_limits()), small_limits());
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      expected[i] = answer(engine, varied_request(i));
+  }
+  for (int failing = 1; failing < 40; ++failing) {
+    auto runner = fake_runner(small_limits());
+    runner->steps_down = 1;
+    int steps = 0;
+    runner->after_step = [&](const Batch&) {
+      if (++steps == failing) throw Error(ErrorCode::OutOfMemory, "no memory");
+    };
+    Engine engine(std::move(runner), small_limits());
+    std::array<Listener, 6> listeners;
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      engine.submit(varied_request(i), listeners[i].sink());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      listeners[i].wait();
+      EXPECT_EQ(listeners[i].tokens(), expected[i]) << "request " << i << ", step " << failing;
+    }
+    EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
+  }
+}
+
+TEST(Engine, GivesUpARequestOnlyWhereStepsCannotBeSmaller) {
+  log::set_level(log::Level::Off);
+  auto runner = fake_runner(small_limits());
+  runner->steps_down = 3;
+  int steps = 0;
+  runner->before_step = [&](const Batch&) {
+    ++steps;
+    throw Error(ErrorCode::OutOfMemory, "no memory");
+  };
+  Engine engine(std::move(runner), small_limits());
+  Listener failed;
+  engine.submit(greedy_request({1}, 4), failed.sink());
+  failed.wait();
+  EXPECT_EQ(failed.last().finish, FinishReason::Failed);
+  EXPECT_EQ(failed.last().error, "no memory");
+  EXPECT_GE(steps, 4);
+}
+
 // Answers NaN to any sequence whose newest token is 13.
 class SometimesNan final : public test::RowsRunner {
  public:

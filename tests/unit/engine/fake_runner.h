@@ -62,15 +62,18 @@ class FakeRunner final : public RowsRunner {
       }
     }
     if (logit_row != logits.rows) throw std::runtime_error("rows of logits were not answered");
+    if (after_step) after_step(batch);
   }
+  bool step_down() override { return steps_down-- > 0; }
 
   void forward_best(const Batch& batch, const BestLogits& best) override {
     RowsRunner::forward_best(batch, best);
     ++best_steps;
   }
 
-  std::function<void(const Batch&)> before_step;  // may throw
-  std::atomic<int> best_steps = 0;                // that asked for the highest logits only
+  std::function<void(const Batch&)> before_step, after_step;  // may throw
+  int steps_down = 0;                                         // how often it can
+  std::atomic<int> best_steps = 0;  // that asked for the highest logits only
 
  private:
   std::int32_t& at(const Segment& segment, std::int64_t token) {
