@@ -169,7 +169,8 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
     copies_ = ahead_.experts;
     for (const std::int32_t e : copies_) ways_[static_cast<std::size_t>(e)] = Way::Resident;
     const double all = costs.copy * static_cast<double>(copies_.size());
-    costs.link_busy = std::max(all - 1e-3 * ms_since(ahead_.queued), 0.0);
+    // Not by the clock: the same prompt gives the same sums.
+    costs.link_busy = std::max(all - seconds_between(op.x.rows), 0.0);
   }
   WayTimes& counts = clock.counts;
   counts.predicted_ms = 1e3 * divide(tokens_, costs, allowed_, ways_);
@@ -209,7 +210,6 @@ void WayExperts::copy_ahead(const Experts& op) {
   ahead_.area = &next_area();
   ahead_.area->used.wait_on(context_.copies.stream());
   copy_experts(static_cast<int>(next), chosen, ahead_.area->memory);
-  ahead_.queued = std::chrono::steady_clock::now();
   ahead_.layer = static_cast<int>(next);
 }
 

@@ -10,7 +10,6 @@
 // experts resident.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <span>
@@ -53,7 +52,6 @@ class WayExperts {
     int layer = -1;
     std::vector<std::int32_t> experts;  // in this order from the beginning of the area
     Area* area = nullptr;
-    std::chrono::steady_clock::time_point queued;
   };
   struct Call;
 

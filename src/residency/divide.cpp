@@ -76,6 +76,10 @@ WayCosts way_costs(const ExpertPlacement& placement, std::size_t expert_bytes) {
   return costs;
 }
 
+double seconds_between(std::int64_t tokens) {
+  return kLayerStart + kLayerToken * static_cast<double>(tokens);
+}
+
 double divide(std::span<const std::int32_t> tokens, const WayCosts& costs, AllowedWays allowed,
               std::span<Way> ways) {
   ensure(tokens.size() == ways.size(), "divide: not one way an expert");

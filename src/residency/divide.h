@@ -41,6 +41,9 @@ AllowedWays allowed_ways(const ExpertPlacement& placement, std::int64_t tokens);
 
 WayCosts way_costs(const ExpertPlacement& placement, std::size_t expert_bytes);
 
+// Seconds that a device with `tokens` tokens spends between one layer's experts and the next one's.
+double seconds_between(std::int64_t tokens);
+
 // tokens: [experts] of the layer, >= 0. ways: [experts], Resident where the expert is in the
 // device's memory and anything else where not; gets the way of each. Of the experts that are not
 // resident those with the most tokens are copied, up to the number for which the later end of link

@@ -29,7 +29,7 @@ class Attending {
   explicit Attending(const cuda::DeviceProperties& properties,
                      std::size_t scratch_bytes = std::size_t{256} << 20)
       : properties_(properties),
-        memory_(0, stream_, 0),
+        memory_(0, stream_, {}),
         writer_(memory_, std::size_t{1} << 16),
         scratch_memory_(memory_.allocate(scratch_bytes)) {}
 

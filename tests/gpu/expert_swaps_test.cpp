@@ -19,7 +19,7 @@ class ExpertSwapsTest : public testing::Test {
       : layout_({.bits = 4, .group = 32}, 64, 32),
         program_memory_(layout_.layer_bytes(kExperts) * kLayers),
         layers_(make_layers()),
-        memory_(0, stream_, 0),
+        memory_(0, stream_, {}),
         slots_(memory_, layers_, kSlots),
         copies_(layers_, ExpertCopies::Pinning::Allowed),
         context_{.layers = layers_,

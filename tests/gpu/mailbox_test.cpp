@@ -16,7 +16,7 @@ constexpr int kExperts = 12, kTopK = 4, kHidden = 40;
 class MailboxTest : public testing::Test {
  protected:
   MailboxTest()
-      : memory_(0, stream_, 0),
+      : memory_(0, stream_, {}),
         scratch_memory_(memory_.allocate(1 << 20)),
         scratch_(scratch_memory_.data(), scratch_memory_.bytes()),
         mailbox_(memory_, kHidden, std::chrono::milliseconds(50)) {
