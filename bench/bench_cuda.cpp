@@ -156,7 +156,8 @@ void bench_rotary(Meter& meter, const ModelShape& model, std::int64_t tokens) {
                                           .cosine = cosine[0],
                                           .sine = sine[0],
                                           .heads = shape.rotary_heads,
-                                          .interleaved = shape.interleaved});
+                                          .interleaved = shape.interleaved,
+                                          .out = x[i]});
                });
   meter.release();
 }

@@ -1,18 +1,19 @@
 // krasis bench: prefill and decode of one model, with the bound beside each figure.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <fmt/format.h>
 #include <future>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 
 #include "app/command.h"
 #include "app/model_options.h"
 #include "app/text_files.h"
-#include "budget/token_bytes.h"
+#include "budget/rates.h"
 #include "engine/engine.h"
 #include "tune/memory_rate.h"
-#include "weights/cache_plan.h"
 
 namespace krasis {
 namespace {
@@ -23,6 +24,7 @@ struct BenchOptions {
   ModelOptions model;
   std::vector<std::int64_t> prompt_tokens{512, 2048};
   std::int64_t generate = 64;
+  std::int64_t prefix = 0;  // tokens in the cache before each prompt
   int repeat = 5;
   std::string text;
   bool json = false;
@@ -90,48 +92,102 @@ class PromptSource {
 };
 
 struct PrefillRow {
+  std::int64_t prefix;  // tokens that were there before
   std::int64_t tokens;
   Rate rate;
+  double bound;  // tokens a second; 0: not known
 };
 
 struct Figures {
+  MachineRates machine;  // measured in this run; 0: not there
   std::vector<PrefillRow> prefill;
   Rate decode;
-  double read_rate;            // bytes of RAM a second, this run; 0: the weights are not there
-  std::uint64_t decode_bytes;  // weight bytes a token of decode reads
+  double decode_bound;
+  std::uint64_t planned_bytes, used_bytes;  // of the device's memory by this program; 0: none
 };
 
-WeightBytes weight_bytes(const ModelOptions& options, const ModelSpec& spec) {
-  const auto dense = [](DenseFormat format) {
-    return format == DenseFormat::Int8 ? 1 + 2.0 / 128 : 2;
-  };
-  const double scale = 2.0 / expert_tile_type(spec, options.expert_bits, options.group).group;
-  return {.attention = dense(options.dense.attention),
-          .shared_expert = dense(options.dense.shared_expert),
-          .dense_mlp = dense(options.dense.dense_mlp),
-          .lm_head = dense(options.dense.lm_head),
-          .expert = options.expert_bits == 16 ? 2 : options.expert_bits / 8.0 + scale};
+// Prompts on top of tokens that are in the cache already, by the model itself: every run reads the
+// prefix again, since recurrent state cannot be taken back, and only the rest is timed.
+class PrefixedPrompts {
+ public:
+  PrefixedPrompts(LoadedModel& loaded, std::int64_t prefix, std::int64_t tokens)
+      : model_(*loaded.model),
+        chunk_(loaded.plan.pass_tokens),
+        prefix_(prefix),
+        pages_(static_cast<std::size_t>((prefix + tokens + kPageTokens - 1) / kPageTokens)),
+        state_(model_.spec(),
+               {.pages = static_cast<std::int64_t>(pages_.size()),
+                .page_tokens = kPageTokens,
+                .slots = 1,
+                .kv_type = loaded.kv_type},
+               model_.memory()),
+        logits_(static_cast<std::size_t>(model_.spec().vocab)) {
+    std::iota(pages_.begin(), pages_.end(), 0);
+  }
+
+  // Seconds for all ids behind the prefix.
+  double seconds(std::span<const std::int32_t> ids) {
+    run(ids.first(static_cast<std::size_t>(prefix_)), 0);
+    const auto start = std::chrono::steady_clock::now();
+    run(ids.subspan(static_cast<std::size_t>(prefix_)), prefix_);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+ private:
+  static constexpr std::int64_t kPageTokens = 64;
+
+  void run(std::span<const std::int32_t> ids, std::int64_t past) {
+    while (!ids.empty()) {
+      const auto count = std::min(chunk_, static_cast<std::int64_t>(ids.size()));
+      const auto part = ids.first(static_cast<std::size_t>(count));
+      Batch batch;
+      batch.ids.assign(part.begin(), part.end());
+      batch.positions.resize(part.size());
+      std::iota(batch.positions.begin(), batch.positions.end(), static_cast<std::int32_t>(past));
+      batch.segments = {{.first_row = 0, .rows = count, .past = past, .slot = 0, .pages = pages_}};
+      batch.logit_rows = {static_cast<std::int32_t>(count - 1)};
+      model_.forward(batch, state_, {logits_.data(), 1, model_.spec().vocab});
+      ids = ids.subspan(part.size());
+      past += count;
+    }
+  }
+
+  Model& model_;
+  std::int64_t chunk_, prefix_;
+  std::vector<std::int32_t> pages_;
+  ModelState state_;
+  std::vector<float> logits_;  // [1, vocab]
+};
+
+std::int64_t longest(const BenchOptions& options) {
+  return *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
 }
 
-Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts) {
-  const std::int64_t longest =
-      *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
-  Figures figures{};
-  if (loaded.ops->memory().is_host()) figures.read_rate = measure_read_rate(*loaded.pool);
-  figures.decode_bytes = decode_weight_bytes(loaded.description.spec,
-                                             weight_bytes(options.model, loaded.description.spec));
-  Engine engine(*loaded.model, {.context_length = longest + options.generate,
-                                .max_sequences = 1,
-                                .prompt_chunk = loaded.prompt_chunk,
-                                .kv_type = loaded.kv_type});
-  run_request(engine, prompts.next(std::min<std::int64_t>(longest, 128)), 4);  // warm-up
+void measure_prefixed(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
+                      Figures& figures) {
   for (const std::int64_t tokens : options.prompt_tokens) {
+    PrefixedPrompts prefixed(loaded, options.prefix, tokens);
+    std::vector<double> rates;
+    for (int i = 0; i < options.repeat; ++i) {
+      const auto ids = prompts.next(options.prefix + tokens);
+      rates.push_back(static_cast<double>(tokens) / prefixed.seconds(ids));
+    }
+    figures.prefill.push_back({options.prefix, tokens, rate_of(rates), 0});
+  }
+}
+
+void measure_with_engine(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
+                         Figures& figures) {
+  Engine engine(*loaded.model, loaded.engine_options());
+  run_request(engine, prompts.next(std::min<std::int64_t>(longest(options), 128)), 4);  // warm-up
+  for (const std::int64_t tokens : options.prompt_tokens) {
+    if (options.prefix > 0) break;
     std::vector<double> rates;
     for (int i = 0; i < options.repeat; ++i) {
       const TokenEvent last = run_request(engine, prompts.next(tokens), 1);
       rates.push_back(static_cast<double>(tokens) / last.prefill_ms * 1e3);
     }
-    figures.prefill.push_back({tokens, rate_of(rates)});
+    figures.prefill.push_back({0, tokens, rate_of(rates), 0});
   }
   std::vector<double> rates;
   for (int i = 0; i < options.repeat; ++i) {
@@ -139,66 +195,125 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
     rates.push_back(static_cast<double>(options.generate - 1) / last.decode_ms * 1e3);
   }
   figures.decode = rate_of(rates);
+  figures.used_bytes = loaded.ops->memory().used_bytes();
+}
+
+Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts) {
+  const ModelSpec& spec = loaded.description.spec;
+  Figures figures{};
+  figures.machine = loaded.rates;
+  if (figures.machine.ram == 0) figures.machine.ram = measure_read_rate(*loaded.pool);
+  measure_with_engine(options, loaded, prompts, figures);
+  if (options.prefix > 0) measure_prefixed(options, loaded, prompts, figures);
+  for (PrefillRow& row : figures.prefill)
+    row.bound = prompt_rates(spec, loaded.plan, figures.machine, row.tokens).bound;
+  figures.decode_bound = decode_rates(spec, loaded.types, loaded.plan, figures.machine).bound;
+  if (loaded.plan.on_device) figures.planned_bytes = total_bytes(loaded.plan.vram) - kDriverBytes;
   return figures;
 }
 
-void print_table(const Figures& figures) {
+std::string row_name(const PrefillRow& row) {
+  if (row.prefix == 0) return fmt::format("prefill {}", row.tokens);
+  return fmt::format("prefill {} + {}", row.prefix, row.tokens);
+}
+
+void print_row(const std::string& name, const Rate& rate, double bound) {
+  const std::string range = fmt::format("({:.1f} to {:.1f})", rate.least, rate.most);
+  fmt::print("{:<22} {:>12.1f} {:>22} {:>12} {:>8}\n", name, rate.median, range,
+             bound > 0 ? fmt::format("{:.1f}", bound) : "-",
+             bound > 0 ? fmt::format("{:.0f}%", 100 * rate.median / bound) : "-");
+}
+
+void print_table(const Figures& figures, const LoadedModel& loaded) {
+  const ModelSpec& spec = loaded.description.spec;
+  const Plan& plan = loaded.plan;
   fmt::print("{:<22} {:>12} {:>22} {:>12} {:>8}\n", "", "tok/s", "(least to most)", "bound",
              "share");
-  for (const PrefillRow& row : figures.prefill) {
-    fmt::print("{:<22} {:>12.1f} {:>22} {:>12} {:>8}\n", fmt::format("prefill {}", row.tokens),
-               row.rate.median, fmt::format("({:.1f} to {:.1f})", row.rate.least, row.rate.most),
-               "-", "-");
-  }
-  const double bound = figures.read_rate / static_cast<double>(figures.decode_bytes);
-  const std::string range =
-      fmt::format("({:.1f} to {:.1f})", figures.decode.least, figures.decode.most);
-  if (figures.read_rate == 0) {
-    fmt::print("{:<22} {:>12.1f} {:>22} {:>12} {:>8}\n", "decode", figures.decode.median, range,
-               "-", "-");
-    fmt::print("decode reads {:.3f} GB of weights a token\n",
-               static_cast<double>(figures.decode_bytes) / 1e9);
+  for (const PrefillRow& row : figures.prefill) print_row(row_name(row), row.rate, row.bound);
+  print_row("decode", figures.decode, figures.decode_bound);
+  const MachineRates& machine = figures.machine;
+  const double routed = routed_bytes_a_token(spec, loaded.types);
+  const auto all = static_cast<double>(decode_weight_bytes(spec, bytes_per_weight(loaded.types)));
+  if (!plan.on_device) {
+    fmt::print("decode's bound: {:.3f} GB of weights a token at {:.1f} GB/s, read in this run\n",
+               all / 1e9, machine.ram / 1e9);
     return;
   }
-  fmt::print("{:<22} {:>12.1f} {:>22} {:>12.1f} {:>7.0f}%\n", "decode", figures.decode.median,
-             range, bound, 100 * figures.decode.median / bound);
-  fmt::print("decode's bound: {:.3f} GB of weights a token at {:.1f} GB/s, read in the same run\n",
-             static_cast<double>(figures.decode_bytes) / 1e9, figures.read_rate / 1e9);
+  fmt::print(
+      "prefill's bound: {:.2f} GB of experts a pass of {} tokens at {:.1f} GB/s, or {:.2f} GFLOP a "
+      "token at {:.0f} TFLOP/s (a product of [8192, 4096] and [4096, 4096])\n",
+      static_cast<double>(plan.streamed_bytes) / 1e9, plan.pass_tokens, machine.link / 1e9,
+      operations_a_token(spec) / 1e9, machine.operations / 1e12);
+  fmt::print(
+      "decode's bound: {:.3f} GB of dense weights at {:.0f} GB/s, then {:.3f} GB of experts there "
+      "and in RAM at {:.1f} GB/s, {} of {} in VRAM; rates measured in this run\n",
+      (all - routed) / 1e9, machine.vram / 1e9, routed / 1e9, machine.ram / 1e9,
+      plan.resident_experts, plan.experts);
+  fmt::print(
+      "VRAM: {:.3f} GB planned, {:.3f} GB allocated ({:+.2f}%), beside {:.2f} GB for the "
+      "driver; mode {}, parts of {} tokens\n",
+      static_cast<double>(figures.planned_bytes) / 1e9,
+      static_cast<double>(figures.used_bytes) / 1e9,
+      100 * (static_cast<double>(figures.used_bytes) / static_cast<double>(figures.planned_bytes) -
+             1),
+      static_cast<double>(kDriverBytes) / 1e9, plan.mode, plan.part_tokens);
+}
+
+Json bound_json(double bound, const Rate& rate) {
+  if (bound <= 0) return nullptr;
+  return {{"tokens_per_second", bound}, {"share", rate.median / bound}};
 }
 
 void print_json(const Figures& figures, const BenchOptions& options, const LoadedModel& loaded,
                 const char* prompt_kind) {
+  const ModelSpec& spec = loaded.description.spec;
   Json prefill = Json::array();
-  for (const PrefillRow& row : figures.prefill)
-    prefill.push_back({{"tokens", row.tokens}, {"tokens_per_second", to_json(row.rate)}});
+  for (const PrefillRow& row : figures.prefill) {
+    prefill.push_back({{"prefix", row.prefix},
+                       {"tokens", row.tokens},
+                       {"tokens_per_second", to_json(row.rate)},
+                       {"bound", bound_json(row.bound, row.rate)}});
+  }
   const Json report = {
       {"model", loaded.folder.filename().string()},
-      {"layers", loaded.description.spec.layers.size()},
+      {"layers", spec.layers.size()},
       {"expert_bits", options.model.expert_bits},
       {"threads", loaded.pool->size()},
       {"backend", std::string(loaded.ops->name())},
+      {"mode", loaded.plan.mode},
       {"prompts", prompt_kind},
       {"repeat", options.repeat},
       {"prefill", prefill},
       {"decode",
        {{"tokens", options.generate},
         {"tokens_per_second", to_json(figures.decode)},
-        {"bound_tokens_per_second", figures.read_rate / static_cast<double>(figures.decode_bytes)},
-        {"bytes_per_token", figures.decode_bytes}}},
-      {"memory_read_bytes_per_second", figures.read_rate}};
+        {"bound", bound_json(figures.decode_bound, figures.decode)},
+        {"bytes_per_token", decode_weight_bytes(spec, bytes_per_weight(loaded.types))}}},
+      {"resident_experts", loaded.plan.resident_experts},
+      {"streamed_bytes_per_pass", loaded.plan.streamed_bytes},
+      {"vram_planned_bytes", figures.planned_bytes},
+      {"vram_allocated_bytes", figures.used_bytes},
+      {"memory_read_bytes_per_second", figures.machine.ram},
+      {"link_bytes_per_second", figures.machine.link},
+      {"vram_bytes_per_second", figures.machine.vram},
+      {"operations_per_second", figures.machine.operations}};
   fmt::print("{}\n", report.dump());
 }
 
 int run_bench(const BenchOptions& options) {
   install_interrupt_handler();
-  LoadedModel loaded = load_model_with_bar(options.model, interrupt_flag());
+  ModelOptions model = options.model;
+  model.measure = true;
+  if (model.context_length == 0)
+    model.context_length = options.prefix + longest(options) + options.generate;
+  LoadedModel loaded = load_model_with_bar(model, interrupt_flag());
   PromptSource prompts(options, loaded);
   const Figures figures = measure(options, loaded, prompts);
   if (!options.json) {
     fmt::print("{}, {} layers, {}, prompts of {}, median of {}\n",
                loaded.folder.filename().string(), loaded.description.spec.layers.size(),
                loaded.ops->name(), prompts.kind(), options.repeat);
-    print_table(figures);
+    print_table(figures, loaded);
   } else {
     print_json(figures, options, loaded, prompts.kind());
   }
@@ -214,6 +329,10 @@ void declare_bench(CLI::App& command, std::function<int()>& run) {
       ->check(CLI::PositiveNumber)
       ->delimiter(',')
       ->capture_default_str();
+  command
+      .add_option("--prefix", options->prefix,
+                  "measure prompts on top of so many tokens that are in the cache already")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--generate", options->generate, "tokens of decode to measure")
       ->check(CLI::Range(2, 100000))
       ->capture_default_str();

@@ -24,6 +24,7 @@ void declare_run(CLI::App& command, std::function<int()>& run);
 void declare_demo(CLI::App& command, std::function<int()>& run);
 void declare_serve(CLI::App& command, std::function<int()>& run);
 void declare_chat(CLI::App& command, std::function<int()>& run);
+void declare_plan(CLI::App& command, std::function<int()>& run);
 void declare_quantize(CLI::App& command, std::function<int()>& run);
 void declare_bench(CLI::App& command, std::function<int()>& run);
 void declare_perplexity(CLI::App& command, std::function<int()>& run);

@@ -5,28 +5,28 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
-#include "budget/device_bytes.h"
 #include "model/state.h"
+#include "residency/device_sizes.h"
+#include "weights/cache_plan.h"
 
 namespace krasis {
 namespace {
 
-constexpr std::int64_t kProcessorChunk = 512;
-constexpr std::int64_t kSmallChunk = 2048;
-constexpr std::int64_t kLargeChunk = 8192;
-constexpr std::size_t kLargeMemory = std::size_t{24} << 30;
-constexpr std::int64_t kLeastContext = 4096;  // tokens of cache that must fit beside the weights
+// Of the driver's share (budget/plan.h), what is taken when a device's free memory is read.
+constexpr std::size_t kContextBytes = std::size_t{448} << 20;
 
-double gigabytes(std::uint64_t bytes) {
-  return static_cast<double>(bytes) / 1e9;
+std::optional<std::int64_t> whole_number(const std::string& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
 }
 
 // The number of a device, or nothing if the words are no number.
 std::optional<int> device_number(const std::string& text) {
-  int number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number < 0) return std::nullopt;
-  return number;
+  const auto number = whole_number(text);
+  if (!number || *number < 0 || *number > 1 << 20) return std::nullopt;
+  return static_cast<int>(*number);
 }
 
 std::string check_selection(const std::string& text) {
@@ -34,40 +34,35 @@ std::string check_selection(const std::string& text) {
   return "\"" + text + "\" is not auto, none or the number of one GPU";
 }
 
-// Why the device cannot hold it; empty if it can.
-std::string too_small(const cuda::Device& device, const DeviceSelection& selection,
-                      const DeviceNeed& need) {
+std::string check_divisor(const std::string& text) {
+  const auto number = whole_number(text);
+  if (text == "auto" || (number && *number >= -1 && *number <= 1 << 20)) return "";
+  return "\"" + text + "\" is not auto, 1, a number of groups, -1 or 0";
+}
+
+DeviceChoice choice_of(const DeviceSelection& selection, const ModelSpec& spec,
+                       const PlanRequest& request, const cuda::Device& device) {
+  DeviceChoice choice = {
+      .options = {.index = device.index, .vram_limit_bytes = selection.vram_limit_bytes},
+      .request = request,
+      .plan = {}};
   const std::size_t limit = selection.vram_limit_bytes;
-  const std::size_t room = limit == 0 ? device.free_bytes : std::min(limit, device.free_bytes);
-  const std::uint64_t fixed = cuda::fixed_device_bytes(
-      limit == 0 ? device.total_bytes : std::min(limit, device.total_bytes));
-  const std::uint64_t whole = need.experts + need.dense + need.step + fixed;
-  if (whole <= room) return "";
-  return fmt::format(
-      "GPU {} ({}) has room for {:.1f} GB{}, the model needs {:.1f} GB there: {:.1f} experts, "
-      "{:.1f} "
-      "other weights, {:.1f} working memory",
-      device.index, device.name, gigabytes(room), limit == 0 ? "" : " (--vram-limit)",
-      gigabytes(whole), gigabytes(need.experts), gigabytes(need.dense),
-      gigabytes(need.step + fixed));
+  const std::size_t whole = limit == 0 ? device.total_bytes : std::min(limit, device.total_bytes);
+  choice.request.device = device_room(selection, whole);
+  const std::uint64_t free = device.free_bytes + kContextBytes;
+  choice.request.device->bytes =
+      std::min(choice.request.device->bytes,
+               free - std::min<std::uint64_t>(free, selection.vram_reserve_bytes));
+  choice.plan = make_plan(spec, choice.request);
+  return choice;
 }
 
-cuda::DeviceOptions options_for(const DeviceSelection& selection, int index) {
-  return {.index = index, .vram_limit_bytes = selection.vram_limit_bytes};
-}
-
-cuda::DeviceOptions named_device(const DeviceSelection& selection, const DeviceNeed& need,
-                                 int index) {
+DeviceChoice named_device(const DeviceSelection& selection, const ModelSpec& spec,
+                          const PlanRequest& request, int index) {
   const cuda::Devices devices = cuda::list_devices();
-  const auto found = std::ranges::find(devices.found, index, &cuda::Device::index);
-  // make_cuda_ops() says what is wrong with a device that is not there or cannot be used.
-  if (found != devices.found.end() && found->problem.empty()) {
-    if (const std::string problem = too_small(*found, selection, need); !problem.empty()) {
-      throw Error(ErrorCode::OutOfMemory,
-                  "cuda: " + problem + "; use --selected-gpus none, or fewer bits");
-    }
-  }
-  return options_for(selection, index);
+  if (const std::string problem = devices.problem_with(index); !problem.empty())
+    throw Error(ErrorCode::Device, "cuda: " + problem);
+  return choice_of(selection, spec, request, devices.found[static_cast<std::size_t>(index)]);
 }
 
 }  // namespace
@@ -82,43 +77,81 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
       .add_option("--vram-limit", selection.vram_limit_bytes,
                   "most GPU memory to use, such as 16GiB; 0: all")
       ->transform(CLI::AsSizeValue(false));
+  command
+      .add_option("--vram-reserve", selection.vram_reserve_bytes,
+                  "GPU memory to leave free for others, such as 1GiB")
+      ->transform(CLI::AsSizeValue(false));
+  command
+      .add_option("--expert-divisor", selection.expert_divisor,
+                  "experts in GPU memory: auto; 1 all; N as N groups of layers, one after another; "
+                  "-1 only those that a prompt chose; 0 one layer at a time")
+      ->check(CLI::Validator(check_divisor, "MODE"))
+      ->capture_default_str();
+  command
+      .add_option("--gpu-prefill-threshold", selection.prompt_threshold,
+                  "prompts of fewer tokens have no expert copied to the GPU, longer ones none "
+                  "computed on the processor; default: by the measured rates")
+      ->check(CLI::NonNegativeNumber);
 }
 
-DeviceNeed device_need(const ModelOptions& options, const ModelSpec& spec,
-                       std::uint64_t expert_bytes) {
-  const auto dense = [](DenseFormat format) {
-    return format == DenseFormat::Int8 ? 1 + 2.0 / 128 : 2;
-  };
-  const WeightBytes weights = {.attention = dense(options.dense.attention),
-                               .shared_expert = dense(options.dense.shared_expert),
-                               .dense_mlp = dense(options.dense.dense_mlp),
-                               .lm_head = dense(options.dense.lm_head)};
-  const StateSize size = {.pages = 1, .page_tokens = 64, .slots = 1, .kv_type = options.kv_type};
-  const auto context = std::min(spec.context_length, kLeastContext);
-  const auto pages = static_cast<std::uint64_t>((context + 63) / 64);
-  return {.experts = expert_bytes,
-          .dense = dense_weight_bytes(spec, weights),
-          .step = pages * page_bytes(spec, size) + slot_bytes(spec) +
-                  workspace_bytes(spec, kSmallChunk)};
+WeightTypes weight_types(const ModelOptions& options, const ModelSpec& spec,
+                         std::int64_t stored_bytes) {
+  const auto int8 = [](DenseFormat format) { return format == DenseFormat::Int8; };
+  WeightTypes types = {.attention_int8 = int8(options.dense.attention),
+                       .shared_expert_int8 = int8(options.dense.shared_expert),
+                       .dense_mlp_int8 = int8(options.dense.dense_mlp),
+                       .lm_head_int8 = int8(options.dense.lm_head),
+                       .experts = std::nullopt,
+                       .stored_bytes = stored_bytes};
+  if (options.expert_bits != 16)
+    types.experts = expert_tile_type(spec, options.expert_bits, options.group);
+  return types;
 }
 
-std::optional<cuda::DeviceOptions> choose_device(const DeviceSelection& selection,
-                                                 const DeviceNeed& need) {
+PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
+                         const WeightTypes& types) {
+  PlanRequest request;
+  request.weights = types;
+  if (options.device.expert_divisor != "auto")
+    request.expert_divisor = whole_number(options.device.expert_divisor);
+  request.prompt_threshold = options.device.prompt_threshold;
+  request.context_length = options.context_length;
+  request.max_sequences = options.max_sequences;
+  request.prompt_chunk = options.prompt_chunk;
+  request.logit_rows = options.logit_rows;
+  const StateSize one = {
+      .pages = 1, .page_tokens = request.page_tokens, .slots = 1, .kv_type = options.kv_type};
+  request.page_bytes = page_bytes(spec, one);
+  request.slot_bytes = slot_bytes(spec);
+  return request;
+}
+
+DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes) {
+  return {.bytes = bytes - std::min<std::uint64_t>(bytes, selection.vram_reserve_bytes),
+          .fixed_bytes = fixed_device_bytes(bytes)};
+}
+
+std::optional<DeviceChoice> choose_device(const DeviceSelection& selection, const ModelSpec& spec,
+                                          const PlanRequest& request) {
   if (selection.gpus == "none") return std::nullopt;
   if (const auto number = device_number(selection.gpus))
-    return named_device(selection, need, *number);
+    return named_device(selection, spec, request, *number);
   const cuda::Devices devices = cuda::list_devices();
   std::string reason = devices.problem;
-  if (reason.empty()) reason = devices.found.front().problem;
-  if (reason.empty()) reason = too_small(devices.found.front(), selection, need);
-  if (reason.empty()) return options_for(selection, devices.found.front().index);
+  for (const cuda::Device& device : devices.found) {
+    std::string problem = device.problem;
+    if (problem.empty()) {
+      try {
+        return choice_of(selection, spec, request, device);
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::OutOfMemory) throw;
+        problem = fmt::format("GPU {} ({}): {}", device.index, device.name, error.what());
+      }
+    }
+    if (reason.empty()) reason = problem;
+  }
   log::info("devices: running on the processor: " + reason);
   return std::nullopt;
-}
-
-std::int64_t prompt_chunk_for(Memory& memory) {
-  if (memory.is_host()) return kProcessorChunk;
-  return memory.free_bytes() >= kLargeMemory ? kLargeChunk : kSmallChunk;
 }
 
 }  // namespace krasis

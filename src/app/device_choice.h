@@ -1,35 +1,41 @@
-// Which device a model runs on.
+// Which device a model runs on, and what goes where there.
 #pragma once
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "app/model_options.h"
+#include "budget/plan.h"
 #include "cuda/devices.h"
 
 namespace krasis {
 
-// Declares --selected-gpus and --vram-limit.
+// Declares --selected-gpus, --vram-limit, --vram-reserve, --expert-divisor and
+// --gpu-prefill-threshold.
 void declare_device_options(CLI::App& command, DeviceSelection& selection);
 
-// What a model takes on a device, before anything is allocated.
-struct DeviceNeed {
-  std::uint64_t experts = 0;
-  std::uint64_t dense = 0;
-  std::uint64_t step = 0;  // cache, state and intermediate results of the smallest useful engine
+// How the options keep a model's weights; a number that is kept as stored has `stored_bytes`.
+WeightTypes weight_types(const ModelOptions& options, const ModelSpec& spec,
+                         std::int64_t stored_bytes = 2);
+
+// What the options ask of a plan for the processor; a device's room is yet to be added.
+PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
+                         const WeightTypes& types);
+
+// Of a device with `bytes` of memory, less what the options keep free.
+DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes);
+
+struct DeviceChoice {
+  cuda::DeviceOptions options;
+  PlanRequest request;
+  Plan plan;
 };
-DeviceNeed device_need(const ModelOptions& options, const ModelSpec& spec,
-                       std::uint64_t expert_bytes);
 
-// The device to use, or nothing for the processor. Where no device was named, says in one line of
-// the log why it is not the first one; where one was, throws Error(Device) if it cannot be used and
-// Error(OutOfMemory) with the sizes if its memory or the limit is too small.
-std::optional<cuda::DeviceOptions> choose_device(const DeviceSelection& selection,
-                                                 const DeviceNeed& need);
-
-// Prompt tokens of one step: few on the processor, as many as keep it busy on a device.
-std::int64_t prompt_chunk_for(Memory& memory);
+// The device to use, or nothing for the processor. Where no device was named, tries all of them in
+// turn and says in one line of the log why it is none; where one was, throws Error(Device) if it
+// cannot be used and Error(OutOfMemory) with the remedy if its memory or the limit is too small.
+std::optional<DeviceChoice> choose_device(const DeviceSelection& selection, const ModelSpec& spec,
+                                          const PlanRequest& request);
 
 }  // namespace krasis

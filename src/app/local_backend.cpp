@@ -94,10 +94,7 @@ LocalBackend::LocalBackend(LoadedModel& loaded, const LocalBackendOptions& optio
     : loaded_(loaded),
       options_(options),
       tokenizer_(text::Tokenizer::load(loaded.folder)),
-      engine_(*loaded.model, {.context_length = options.context_length,
-                              .max_sequences = 1,
-                              .prompt_chunk = loaded.prompt_chunk,
-                              .kv_type = loaded.kv_type}) {}
+      engine_(*loaded.model, loaded.engine_options()) {}
 
 LocalBackend::~LocalBackend() = default;
 

@@ -23,8 +23,7 @@ ChatTemplate chat_template_of(const text::Tokenizer& tokenizer,
                               const std::filesystem::path& model_folder);
 
 struct LocalBackendOptions {
-  std::int64_t context_length = 0;  // 0: the model's own, as far as memory allows
-  std::int64_t max_tokens = 0;      // of one answer; 0: as the context allows
+  std::int64_t max_tokens = 0;  // of one answer; 0: as the context allows
   SamplingOptions sampling;
 };
 

@@ -18,6 +18,7 @@ const std::array kCommands = {
     Command{"chat", "talk to a running server", declare_chat},
     Command{"demo", "answer a question with the model that comes with krasis, then chat",
             declare_demo},
+    Command{"plan", "what would go where, from config.json alone", declare_plan},
     Command{"quantize", "build the expert cache and stop", declare_quantize},
     Command{"bench", "measure prefill and decode", declare_bench},
     Command{"perplexity", "perplexity of a text file", declare_perplexity},

@@ -10,12 +10,16 @@
 #include "app/device_choice.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
-#include "budget/device_bytes.h"
 #include "config/home.h"
 #include "config/model_location.h"
 #include "cpu/cpu_ops.h"
 #include "engine/cache_plan.h"
+#include "tune/device_rates.h"
+#include "tune/expert_rates.h"
+#include "tune/memory_rate.h"
 #include "weights/expert_cache.h"
+#include "weights/expert_tensors.h"
+#include "weights/placed_experts.h"
 #include "weights/plain_experts.h"
 #include "weights/resident_experts.h"
 
@@ -24,6 +28,10 @@ namespace {
 
 // Above this share of the free memory a model is refused: the rest of the system needs some.
 constexpr double kMemoryShare = 0.95;
+
+// More than caches hold.
+constexpr std::size_t kReadBytes = std::size_t{1} << 29;
+constexpr int kReadPasses = 3;
 
 void add_format_option(CLI::App& command, const std::string& name, DenseFormat& format,
                        const std::string& what) {
@@ -34,24 +42,6 @@ void add_format_option(CLI::App& command, const std::string& name, DenseFormat& 
       .add_option(name, format, what + ": bf16 (as stored) or int8; " + standard + " if not given")
       ->transform(CLI::Transformer(kFormats))
       ->type_name("TYPE");
-}
-
-ModelDescription describe(const ModelOptions& options, const std::filesystem::path& folder) {
-  ModelDescription description = read_model_description(folder);
-  auto& layers = description.spec.layers;
-  if (options.layers > 0) {
-    if (!options.dummy) {
-      throw Error(ErrorCode::InvalidArgument,
-                  "model: --layers shortens made-up weights only; add --load-format dummy");
-    }
-    if (options.layers > static_cast<std::int64_t>(layers.size())) {
-      throw Error(ErrorCode::InvalidArgument,
-                  fmt::format("model: --layers {} but the model has {}; give fewer", options.layers,
-                              layers.size()));
-    }
-    layers.resize(static_cast<std::size_t>(options.layers));
-  }
-  return description;
 }
 
 void refuse_too_large(const ModelOptions& options, std::uint64_t expert_bytes) {
@@ -79,45 +69,127 @@ std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedMod
                         {.model = loaded.folder, .fallback = krasis_home() / "cache"}, tiles);
   for (const std::string& note : {opened.cache.folder_note, opened.cache.rebuild_note})
     if (!note.empty()) log::info(note);
+  loaded.heat_file = opened.cache.file.parent_path() / "experts.heat";
   return std::move(opened.experts);
 }
 
-std::uint64_t expert_bytes(const ModelOptions& options, const ModelSpec& spec,
-                           const TileOptions& tiles) {
-  if (options.expert_bits == 16) return expert_weight_bytes(spec, {});
-  return plan_expert_cache(spec, tiles.type).arena_bytes;
+// Bytes of a number that is kept as the checkpoint has it; all dense tensors are taken to be like
+// the embedding.
+std::int64_t stored_bytes(const LoadedModel& loaded) {
+  const ModelSpec& spec = loaded.description.spec;
+  const auto view = loaded.source->find(
+      tensor_name(*loaded.description.architecture, Role::Embedding), {spec.vocab, spec.hidden});
+  return view ? static_cast<std::int64_t>(size_of(view->dtype())) : 2;
 }
 
-void load_on_processor(const ModelOptions& options, std::unique_ptr<ExpertStore> experts,
+void load_on_processor(const ModelOptions& options, const PlanRequest& request,
                        LoadedModel& loaded) {
+  loaded.plan = make_plan(loaded.description.spec, request);
   loaded.ops = cpu::make_cpu_ops(*loaded.pool);
-  loaded.experts = std::move(experts);
+  loaded.experts = std::move(loaded.host_experts);
   loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
                                          options.dense, *loaded.ops);
 }
 
-// False if a device that was not asked for by number turns out not to do.
-bool load_on_device(const ModelOptions& options, const cuda::DeviceOptions& device,
-                    const ExpertStore* experts, const Progress& progress, const CancelFlag& cancel,
-                    LoadedModel& loaded) {
-  try {
-    loaded.ops = cuda::make_cuda_ops(device);
-    if (experts != nullptr) {
-      loaded.experts = make_resident_experts(loaded.description.spec, *experts,
-                                             loaded.ops->memory(), progress, &cancel);
-    }
-    loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
-                                           options.dense, *loaded.ops);
-    return true;
-  } catch (const Error& error) {
-    const bool machine =
-        error.code() == ErrorCode::Device || error.code() == ErrorCode::OutOfMemory;
-    if (!machine || options.device.gpus != "auto") throw;
-    log::info(fmt::format("devices: running on the processor: {}", error.what()));
+// While there is room for it.
+void measure_rates(const ModelOptions& options, LoadedModel& loaded) {
+  if (!options.measure && loaded.plan.all_resident) return;
+  loaded.rates.link = cuda::measure_link_rate(*loaded.ops);
+  loaded.rates.ram = measure_read_rate(*loaded.pool, kReadBytes, kReadPasses);
+  if (!options.measure) return;
+  loaded.rates.vram = measure_copy_rate(*loaded.ops);
+  loaded.rates.operations = measure_product_rate(*loaded.ops);
+}
+
+// Experts that stay in the program's memory.
+void place_experts(LoadedModel& loaded) {
+  const ModelSpec& spec = loaded.description.spec;
+  ExpertPlacement placement = loaded.plan.placement;
+  placement.link_rate = loaded.rates.link;
+  loaded.processor = cpu::make_cpu_ops(*loaded.pool);
+  const std::vector<ExpertMatrices> layers = sparse_expert_layers(spec, *loaded.host_experts);
+  const ExpertRates processor = measure_expert_rates(*loaded.processor, layers.front());
+  placement.processor_rate = processor.bytes;
+  placement.processor_token_seconds = processor.token_seconds;
+  placement.memory_rate = loaded.rates.ram;
+  loaded.experts = make_placed_experts(
+      spec, cuda::place_experts(*loaded.ops, layers, placement, *loaded.processor));
+}
+
+void load_as_planned(const ModelOptions& options, const cuda::DeviceOptions& device,
+                     const Progress& progress, const CancelFlag& cancel, LoadedModel& loaded) {
+  loaded.ops = cuda::make_cuda_ops(device);
+  measure_rates(options, loaded);
+  if (loaded.host_experts != nullptr && loaded.plan.all_resident) {
+    loaded.experts = make_resident_experts(loaded.description.spec, *loaded.host_experts,
+                                           loaded.ops->memory(), progress, &cancel);
+  } else if (loaded.host_experts != nullptr) {
+    place_experts(loaded);
   }
+  loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
+                                         options.dense, *loaded.ops, loaded.plan.part_tokens);
+  loaded.model->reserve(loaded.plan.workspace_bytes);
+  if (loaded.plan.all_resident) loaded.host_experts.reset();
+}
+
+void remember_experts(LoadedModel& loaded) {
+  if (loaded.heat_file.empty() || loaded.plan.all_resident || loaded.plan.resident_experts == 0)
+    return;
+  std::vector<std::int64_t> experts;
+  for (const SparseLayer& layer : sparse_layers(loaded.description.spec))
+    experts.push_back(layer.experts);
+  loaded.memory = std::make_unique<ExpertMemory>(*loaded.ops, loaded.heat_file, std::move(experts));
+}
+
+void unload(LoadedModel& loaded) {
+  loaded.memory.reset();
+  loaded.model.reset();
   loaded.experts.reset();
   loaded.ops.reset();
-  return false;
+  loaded.processor.reset();
+}
+
+// Where less memory is found than was counted, plans again with less. False if a device that was
+// not asked for by number turns out not to do.
+bool load_on_device(const ModelOptions& options, DeviceChoice choice, const Progress& progress,
+                    const CancelFlag& cancel, LoadedModel& loaded) {
+  const bool named = options.device.gpus != "auto";
+  for (;;) {
+    for (const std::string& note : choice.plan.notes) log::info("budget: " + note);
+    loaded.plan = choice.plan;
+    try {
+      load_as_planned(options, choice.options, progress, cancel, loaded);
+      remember_experts(loaded);
+      return true;
+    } catch (const Error& error) {
+      unload(loaded);
+      const bool memory = error.code() == ErrorCode::OutOfMemory;
+      std::optional<Plan> smaller;
+      if (memory && choice.request.device) {
+        choice.request.device->bytes = choice.request.device->bytes / 8 * 7;
+        smaller = plan_if_it_fits(loaded.description.spec, choice.request);
+      }
+      if (!smaller) {
+        if (named || (!memory && error.code() != ErrorCode::Device)) throw;
+        log::info(fmt::format("devices: running on the processor: {}", error.what()));
+        return false;
+      }
+      log::info(fmt::format("budget: planning again with {:.1f} GB of VRAM: {}",
+                            static_cast<double>(choice.request.device->bytes) / 1e9, error.what()));
+      choice.plan = *std::move(smaller);
+    }
+  }
+}
+
+std::string residency_line(const LoadedModel& loaded) {
+  const Plan& plan = loaded.plan;
+  if (plan.experts == 0) return "no routed experts";
+  const auto bytes = expert_bytes(loaded.description.spec, loaded.types);
+  const double gigabytes = static_cast<double>(bytes.all) / 1e9;
+  if (!plan.on_device) return fmt::format("{:.2f} GB of experts in RAM", gigabytes);
+  if (plan.all_resident) return fmt::format("{:.2f} GB of experts in VRAM", gigabytes);
+  return fmt::format("{:.2f} GB of experts in RAM, {}, {} of {} in VRAM", gigabytes, plan.mode,
+                     plan.resident_experts, plan.experts);
 }
 
 void raise_interrupt(int /*signal*/) {
@@ -134,14 +206,15 @@ void add_group_option(CLI::App& command, int& group) {
 }
 
 void add_kv_option(CLI::App& command, DType& kv_type) {
-  static const std::map<std::string, DType> kTypes = {{"bf16", DType::BF16},
-                                                      {"fp8_e4m3", DType::F8E4M3}};
   command
-      .add_option("--kv-dtype", kv_type,
-                  "key-value cache: bf16, or fp8_e4m3, which takes half the memory; bf16 if not "
-                  "given")
-      ->transform(CLI::Transformer(kTypes))
-      ->type_name("TYPE");
+      .add_option_function<std::string>(
+          "--kv-dtype",
+          [&kv_type](const std::string& name) {
+            kv_type = name == "bf16" ? DType::BF16 : DType::F8E4M3;
+          },
+          "key-value cache: bf16, or fp8_e4m3, which takes half the memory")
+      ->check(CLI::IsMember({"bf16", "fp8_e4m3"}))
+      ->default_str("bf16");
 }
 
 void declare_model_options(CLI::App& command, ModelOptions& options, bool positional) {
@@ -167,6 +240,10 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   declare_device_options(command, options.device);
+  command
+      .add_option("--context-length", options.context_length,
+                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
+      ->check(CLI::NonNegativeNumber);
   command.add_flag("--force-load", options.force_load, "load although memory looks too small");
   static const std::map<std::string, bool> kLoadFormats = {{"auto", false}, {"dummy", true}};
   command
@@ -185,11 +262,30 @@ void set_weights(ModelOptions& options, const std::string& name) {
   options.dense = {dense, dense, dense, dense};
 }
 
+ModelDescription described(const ModelOptions& options) {
+  ModelDescription description = read_model_description(find_model(options.model));
+  auto& layers = description.spec.layers;
+  if (options.layers > 0) {
+    if (!options.dummy) {
+      throw Error(ErrorCode::InvalidArgument,
+                  "model: --layers shortens made-up weights only; add --load-format dummy");
+    }
+    if (options.layers > static_cast<std::int64_t>(layers.size())) {
+      throw Error(ErrorCode::InvalidArgument,
+                  fmt::format("model: --layers {} but the model has {}; give fewer", options.layers,
+                              layers.size()));
+    }
+    layers.resize(static_cast<std::size_t>(options.layers));
+  }
+  return description;
+}
+
 LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
                        const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   LoadedModel loaded;
+  loaded.asked_context = options.context_length;
   loaded.folder = find_model(options.model);
-  loaded.description = describe(options, loaded.folder);
+  loaded.description = described(options);
   loaded.source = options.dummy ? make_dummy_source() : open_checkpoint(loaded.folder);
   const ModelSpec& spec = loaded.description.spec;
   TileOptions tiles;
@@ -200,16 +296,24 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   tiles.progress = {.advance = progress,
                     .message = [](const std::string& text) { log::info(text); }};
   tiles.cancel = &cancel;
-  const auto device =
-      choose_device(options.device, device_need(options, spec, expert_bytes(options, spec, tiles)));
-  std::unique_ptr<ExpertStore> experts = load_experts(options, loaded, tiles);
+  loaded.types = weight_types(options, spec, stored_bytes(loaded));
+  const PlanRequest request = plan_request(options, spec, loaded.types);
+  auto device = choose_device(options.device, spec, request);
+  loaded.host_experts = load_experts(options, loaded, tiles);
   cancel.check("model");
   loaded.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads});
-  if (!device || !load_on_device(options, *device, experts.get(), tiles.progress, cancel, loaded))
-    load_on_processor(options, std::move(experts), loaded);
+  if (!device || !load_on_device(options, *std::move(device), tiles.progress, cancel, loaded))
+    load_on_processor(options, request, loaded);
   loaded.kv_type = options.kv_type;
-  loaded.prompt_chunk = prompt_chunk_for(loaded.ops->memory());
   return loaded;
+}
+
+EngineOptions LoadedModel::engine_options() const {
+  return {.context_length = asked_context,
+          .max_sequences = plan.sequences,
+          .prompt_chunk = plan.pass_tokens,
+          .cache_bytes = plan.on_device ? plan.cache_bytes : 0,
+          .kv_type = kv_type};
 }
 
 LoadedModel load_model_with_bar(const ModelOptions& options, const CancelFlag& cancel) {
@@ -220,12 +324,10 @@ LoadedModel load_model_with_bar(const ModelOptions& options, const CancelFlag& c
                       [&](std::uint64_t done, std::uint64_t total) { bar.update(done, total); });
   }();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  const std::size_t bytes = loaded.experts == nullptr ? 0 : loaded.experts->bytes();
-  log::info(fmt::format("model: {} ({}, {} layers) in {:.1f} s: {:.2f} GB of experts in {}, on {}",
+  log::info(fmt::format("model: {} ({}, {} layers) in {:.1f} s: {}, on {}",
                         loaded.folder.filename().string(), loaded.description.spec.architecture,
                         loaded.description.spec.layers.size(), seconds.count(),
-                        static_cast<double>(bytes) / 1e9,
-                        loaded.ops->memory().is_host() ? "RAM" : "VRAM", loaded.ops->name()));
+                        residency_line(loaded), loaded.ops->name()));
   return loaded;
 }
 

@@ -6,8 +6,11 @@
 #include <memory>
 #include <string>
 
+#include "app/expert_memory.h"
 #include "base/cancel.h"
 #include "base/thread_pool.h"
+#include "budget/rates.h"
+#include "engine/engine.h"
 #include "model/model.h"
 #include "ops/ops.h"
 #include "quant/quantize.h"
@@ -20,6 +23,9 @@ namespace krasis {
 struct DeviceSelection {
   std::string gpus = "auto";         // auto, none, or the number of one
   std::size_t vram_limit_bytes = 0;  // 0: all
+  std::size_t vram_reserve_bytes = 0;
+  std::string expert_divisor = "auto";  // auto, 1, a number of groups, -1 or 0
+  std::int64_t prompt_threshold = -1;   // ExpertPlacement
 };
 
 struct ModelOptions {
@@ -37,7 +43,14 @@ struct ModelOptions {
   std::int64_t layers = 0;      // the first so many only; 0: all (dummy weights only)
   DType kv_type = DType::BF16;  // of the key-value cache
   DeviceSelection device;
-  bool cache = true;  // use and build the expert cache; else tiles are made in memory
+  bool measure = false;  // all of LoadedModel::rates
+  bool cache = true;     // use and build the expert cache; else tiles are made in memory
+
+  // What will run on it, so that its memory can be counted.
+  std::int64_t context_length = 0;  // of one sequence; 0: the model's own, as memory allows
+  std::int64_t max_sequences = 1;
+  std::int64_t prompt_chunk = 0;  // tokens of a pass; 0: what suits the device
+  std::int64_t logit_rows = 0;    // of a step, at most; 0: one a sequence
 };
 
 // Declares --cpu-expert-bits, --attention-quant and the others on a command. `model` as a
@@ -54,17 +67,30 @@ void add_kv_option(CLI::App& command, DType& kv_type);
 // everything as stored, "int8" experts and dense INT8, "int4" experts INT4 and dense INT8.
 void set_weights(ModelOptions& options, const std::string& name);
 
+// The model's description, with as many layers as the options say.
+ModelDescription described(const ModelOptions& options);
+
 // A model in memory with everything it stands on; members are destroyed in reverse order.
 struct LoadedModel {
   std::filesystem::path folder;
   ModelDescription description;
   std::unique_ptr<TensorSource> source;
   std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<ExpertStore>
+      host_experts;                // in the program's memory, where a device streams them
+  std::unique_ptr<Ops> processor;  // that computes some of those
   std::unique_ptr<Ops> ops;
-  std::unique_ptr<ExpertStore> experts;  // in the ops' memory
+  std::unique_ptr<ExpertStore> experts;  // as the ops want them
   std::unique_ptr<Model> model;
-  DType kv_type = DType::BF16;      // that was asked for
-  std::int64_t prompt_chunk = 512;  // that suits the ops
+  std::filesystem::path heat_file;       // of the experts; empty: not remembered
+  std::unique_ptr<ExpertMemory> memory;  // nullptr: nothing to remember
+  DType kv_type = DType::BF16;           // that was asked for
+  WeightTypes types;
+  Plan plan;
+  MachineRates rates;              // measured where something depends on them
+  std::int64_t asked_context = 0;  // 0: none
+
+  EngineOptions engine_options() const;  // as planned
 };
 
 // Reads the description, chooses the device, refuses what does not fit in memory, builds or reads

@@ -1,4 +1,5 @@
 // krasis perplexity: how well a model predicts a text, and how near it stays to its own BF16 form.
+#include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "app/progress_bar.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "config/model_location.h"
 #include "text/tokenizer.h"
 
 namespace krasis {
@@ -30,6 +32,9 @@ LoadedModel load(const Options& options, const std::string& weights) {
   set_weights(model, weights);
   model.search = options.nearest ? ScaleSearch::Nearest : ScaleSearch::LeastSquareError;
   model.cache = false;  // a measurement leaves nothing on the disk
+  const ModelSpec spec = read_model_description(find_model(model.model)).spec;
+  model.context_length = std::min(options.perplexity.window, spec.context_length);
+  model.prompt_chunk = model.logit_rows = options.perplexity.chunk;
   return load_model_with_bar(model, interrupt_flag());
 }
 

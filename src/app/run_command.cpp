@@ -87,10 +87,6 @@ void declare_sampling(CLI::App& command, RunOptions& options) {
       .add_option("--max-tokens", options.backend.max_tokens,
                   "tokens of the answer at most; 0: as the context allows")
       ->check(CLI::NonNegativeNumber);
-  command
-      .add_option("--context-length", options.backend.context_length,
-                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
-      ->check(CLI::NonNegativeNumber);
   command.add_option("--temperature", options.temperature, "0: always the likeliest token");
   command.add_option("--top-p", options.top_p, "likeliest tokens up to this probability");
   command.add_option("--top-k", options.top_k, "so many likeliest tokens; 0: all");
@@ -122,6 +118,10 @@ void declare_demo(CLI::App& command, std::function<int()>& run) {
   options->seed = 1;
   command.add_option("-p,--prompt", options->prompt, "first question")->capture_default_str();
   declare_device_options(command, options->model.device);
+  command
+      .add_option("--context-length", options->model.context_length,
+                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
+      ->check(CLI::NonNegativeNumber);
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));
   declare_sampling(command, *options);

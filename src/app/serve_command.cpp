@@ -17,7 +17,6 @@ namespace {
 struct ServeOptions {
   ModelOptions model;
   ServerOptions server;
-  EngineOptions engine{.prompt_chunk = 0};  // 0: what suits the device
   std::string name, log_level = "info";
 };
 
@@ -35,23 +34,19 @@ struct Served {
   std::optional<ChatTemplate> chat_template;
   Engine engine;
 
-  Served(LoadedModel model, const EngineOptions& options)
+  explicit Served(LoadedModel model)
       : loaded(std::move(model)),
         tokenizer(text::Tokenizer::load(loaded.folder)),
-        engine(*loaded.model, options) {
+        engine(*loaded.model, loaded.engine_options()) {
     if (!tokenizer.chat_templates().empty())
       chat_template.emplace(chat_template_of(tokenizer, loaded.folder));
   }
 };
 
 std::unique_ptr<Served> load(const ServeOptions& options, Server& server) {
-  LoadedModel loaded = load_model(
+  return std::make_unique<Served>(load_model(
       options.model, interrupt_flag(),
-      [&](std::uint64_t done, std::uint64_t total) { server.set_progress(done, total); });
-  EngineOptions engine = options.engine;
-  engine.kv_type = loaded.kv_type;
-  if (engine.prompt_chunk == 0) engine.prompt_chunk = loaded.prompt_chunk;
-  return std::make_unique<Served>(std::move(loaded), engine);
+      [&](std::uint64_t done, std::uint64_t total) { server.set_progress(done, total); }));
 }
 
 int run_serve(const ServeOptions& options) {
@@ -80,6 +75,7 @@ int run_serve(const ServeOptions& options) {
 
 void declare_serve(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<ServeOptions>();
+  options->model.max_sequences = EngineOptions{}.max_sequences;
   declare_model_options(command, options->model);
   command.add_option("--host", options->server.host, "address to listen on")->capture_default_str();
   command.add_option("--port", options->server.port, "port; 0: any free one")
@@ -90,7 +86,7 @@ void declare_serve(CLI::App& command, std::function<int()>& run) {
   command.add_option("--served-model-name", options->name,
                      "name for clients; default: the folder's");
   command
-      .add_option("--max-concurrent", options->engine.max_sequences,
+      .add_option("--max-concurrent", options->model.max_sequences,
                   "requests computed at the same time; others wait")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -100,11 +96,7 @@ void declare_serve(CLI::App& command, std::function<int()>& run) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
-      .add_option("--context-length", options->engine.context_length,
-                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
-      ->check(CLI::NonNegativeNumber);
-  command
-      .add_option("--prompt-chunk", options->engine.prompt_chunk,
+      .add_option("--prompt-chunk", options->model.prompt_chunk,
                   "prompt tokens computed between two steps of writing; 0: what suits the device")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -1,4 +1,5 @@
 // krasis trace: what a model computes for given token ids, as a safetensors file.
+#include <algorithm>
 #include <fmt/format.h>
 #include <memory>
 
@@ -27,6 +28,10 @@ int run_trace(const TraceOptions& options) {
   ModelOptions model = options.model;
   set_weights(model, options.weights);
   model.cache = false;  // a comparison leaves nothing on the disk
+  // All tokens in one step, with all their logits.
+  model.prompt_chunk = model.logit_rows =
+      std::clamp<std::int64_t>(static_cast<std::int64_t>(ids.size()), 1, 65536);
+  model.kv_type = kv_type_named(options.kv_type);
   LoadedModel loaded = load_model_with_bar(model, interrupt_flag());
   write_trace(trace_prompt(*loaded.model, ids, kv_type_named(options.kv_type)), options.out);
   fmt::print("{}: {} tokens, {} layers, weights {}\n", options.out, ids.size(),

@@ -21,10 +21,11 @@ SparseFfn read_routing(const ConfigReader& config) {
   ffn.routing.normalize = false;
   ffn.routing.scale = static_cast<float>(config.number("routed_scaling_factor", {1e-6, 1e6}, 1));
   const std::string method = config.text("topk_method", "greedy");
-  if (method == "group_limited_greedy")
+  if (method == "group_limited_greedy") {
     read_groups(config, GroupScore::Max, ffn.routing);
-  else if (method != "greedy")
+  } else if (method != "greedy") {
     throw config.unsupported("topk_method", "only greedy and group_limited_greedy are known");
+  }
   read_shared_experts(config, 2, ffn);
   return ffn;
 }
@@ -36,10 +37,11 @@ ModelSpec parse(const nlohmann::json& json) {
   const LatentAttention attention = read_latent_attention(config, spec);
   const std::int64_t layers = read_layer_count(config);
   for (std::int64_t layer = 0; layer < layers; ++layer) {
-    if (routes_after_first(config, layer, 0))
+    if (routes_after_first(config, layer, 0)) {
       spec.layers.push_back({attention, read_routing(config)});
-    else
+    } else {
       spec.layers.push_back({attention, read_dense_ffn(config)});
+    }
   }
   validate(spec);
   return spec;

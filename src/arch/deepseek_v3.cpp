@@ -29,10 +29,11 @@ ModelSpec parse_deepseek_v3(const nlohmann::json& json, const std::string& where
   const LatentAttention attention = read_latent_attention(config, spec);
   const std::int64_t layers = read_layer_count(config);
   for (std::int64_t layer = 0; layer < layers; ++layer) {
-    if (routes_after_first(config, layer, 3))
+    if (routes_after_first(config, layer, 3)) {
       spec.layers.push_back({attention, read_sigmoid_experts(config, 2.5)});
-    else
+    } else {
       spec.layers.push_back({attention, read_dense_ffn(config)});
+    }
   }
   validate(spec);
   return spec;

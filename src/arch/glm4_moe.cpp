@@ -20,10 +20,11 @@ ModelSpec parse(const nlohmann::json& json) {
       {.partial_rotary = 0.5, .qk_norm = config.flag("use_qk_norm", false), .output_bias = false});
   const std::int64_t layers = read_layer_count(config);
   for (std::int64_t layer = 0; layer < layers; ++layer) {
-    if (routes_after_first(config, layer, 1))
+    if (routes_after_first(config, layer, 1)) {
       spec.layers.push_back({attention, read_sigmoid_experts(config, 1)});
-    else
+    } else {
       spec.layers.push_back({attention, read_dense_ffn(config)});
+    }
   }
   validate(spec);
   return spec;

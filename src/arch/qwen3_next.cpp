@@ -67,14 +67,16 @@ ModelSpec parse(const nlohmann::json& json) {
   const std::vector<bool> attends = read_attention_layers(config, layers);
   for (std::int64_t layer = 0; layer < layers; ++layer) {
     LayerSpec next;
-    if (attends[static_cast<std::size_t>(layer)])
+    if (attends[static_cast<std::size_t>(layer)]) {
       next.mixer = attention;
-    else
+    } else {
       next.mixer = delta_net;
-    if (routes_by_step(config, layer))
+    }
+    if (routes_by_step(config, layer)) {
       next.ffn = read_gated_experts(config);
-    else
+    } else {
       next.ffn = read_dense_ffn(config);
+    }
     spec.layers.push_back(next);
   }
   validate(spec);

@@ -97,7 +97,7 @@ void write_at(FileSystem& files, const FileDescriptor& fd, const std::filesystem
   }
 }
 
-AtomicFile::AtomicFile(FileSystem& files, std::filesystem::path path)
+AtomicFile::AtomicFile(FileSystem& files, const std::filesystem::path& path)
     : AtomicFile(files, path,
                  path.string() + ".tmp" + std::to_string(static_cast<long>(::getpid()))) {}
 

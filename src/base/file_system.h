@@ -65,7 +65,7 @@ class AtomicFile {
  public:
   // The temporary stays behind when the process is killed. By default its name has the process id
   // in it; who makes sure that nobody else is writing passes one that is known beforehand.
-  AtomicFile(FileSystem& files, std::filesystem::path path);
+  AtomicFile(FileSystem& files, const std::filesystem::path& path);
   AtomicFile(FileSystem& files, std::filesystem::path path, std::filesystem::path temporary);
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -121,7 +121,7 @@ http::request<http::string_body> make_request(http::verb verb, const std::string
                                               const ServerAddress& address,
                                               const std::string& api_key) {
   http::request<http::string_body> request(verb, target, 11);
-  request.set(http::field::host, address.host + ":" + std::to_string(address.port));
+  request.set(http::field::host, address.authority());
   request.set(http::field::user_agent, "krasis-chat");
   request.set(http::field::connection, "close");
   if (!api_key.empty()) request.set(http::field::authorization, "Bearer " + api_key);

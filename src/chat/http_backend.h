@@ -13,7 +13,12 @@ struct ServerAddress {
   std::string host = "127.0.0.1";
   int port = 8012;
 
-  std::string url() const { return "http://" + host + ":" + std::to_string(port); }
+  // "host:port", an IPv6 address in brackets.
+  std::string authority() const {
+    const bool is_ipv6 = host.find(':') != std::string::npos;
+    return (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+  }
+  std::string url() const { return "http://" + authority(); }
   friend bool operator==(const ServerAddress&, const ServerAddress&) = default;
 };
 

@@ -8,6 +8,7 @@
 #include "cpu/experts.h"
 #include "cpu/linear.h"
 #include "cpu/tile_runner.h"
+#include "cpu/top_logits.h"
 
 namespace krasis::cpu {
 namespace {
@@ -30,6 +31,7 @@ class CpuOps : public Ops {
   void do_embedding(const Embedding& op) override { cpu::embedding(machine_, op); }
   void do_rms_norm(const RmsNorm& op) override { cpu::rms_norm(machine_, op); }
   void do_gated_rms_norm(const GatedRmsNorm& op) override { cpu::gated_rms_norm(machine_, op); }
+  void do_add_norm(const AddNorm& op) override { cpu::add_norm(machine_, op); }
   void do_add(const Add& op) override { cpu::add(machine_, op); }
   void do_copy(const Copy& op) override { cpu::copy(machine_, op); }
   void do_sigmoid_multiply(const SigmoidMultiply& op) override {
@@ -43,6 +45,7 @@ class CpuOps : public Ops {
   void do_delta_gates(const DeltaGates& op) override { cpu::delta_gates(machine_, op); }
   void do_delta_net(const DeltaNet& op) override { delta_net_.delta_net(op); }
   void do_route(const Route& op) override { router_.run(op); }
+  void do_top_logits(const TopLogits& op) override { cpu::top_logits(machine_, op); }
 
   void do_linear(const Linear& op) override {
     if (op.weight.format == Matrix::Format::Tiles) {

@@ -20,21 +20,28 @@ void for_rows(const Machine& machine, std::int64_t rows, std::int64_t cols, doub
             [&](int /*worker*/, std::int64_t row) { work(row); });
 }
 
-void rotate_halves(float* x, const float* cosine, const float* sine, std::int64_t half) {
-  for (std::int64_t i = 0; i < half; ++i) {
+// cosine and sine of a token
+struct Turn {
+  const float *cosine, *sine;
+  std::int64_t half;
+};
+
+// out may be x.
+void rotate_halves(const float* x, const Turn& by, float* out) {
+  for (std::int64_t i = 0; i < by.half; ++i) {
     const float a = x[i];
-    const float b = x[i + half];
-    x[i] = a * cosine[i] - b * sine[i];
-    x[i + half] = b * cosine[i] + a * sine[i];
+    const float b = x[i + by.half];
+    out[i] = a * by.cosine[i] - b * by.sine[i];
+    out[i + by.half] = b * by.cosine[i] + a * by.sine[i];
   }
 }
 
-void rotate_neighbours(float* x, const float* cosine, const float* sine, std::int64_t half) {
-  for (std::int64_t i = 0; i < half; ++i) {
+void rotate_neighbours(const float* x, const Turn& by, float* out) {
+  for (std::int64_t i = 0; i < by.half; ++i) {
     const float a = x[2 * i];
     const float b = x[2 * i + 1];
-    x[2 * i] = a * cosine[i] - b * sine[i];
-    x[2 * i + 1] = b * cosine[i] + a * sine[i];
+    out[2 * i] = a * by.cosine[i] - b * by.sine[i];
+    out[2 * i + 1] = b * by.cosine[i] + a * by.sine[i];
   }
 }
 
@@ -65,6 +72,24 @@ void gated_rms_norm(const Machine& machine, const GatedRmsNorm& op) {
     machine.kernels.norm_row({.x = op.x.row(t),
                               .weight = op.weight.data(),
                               .gate = op.gate.row(t),
+                              .eps = op.eps,
+                              .columns = op.x.cols,
+                              .out = op.out.row(t)});
+  });
+}
+
+void add_norm(const Machine& machine, const AddNorm& op) {
+  constexpr double kPasses = 2;
+  for_rows(machine, op.x.rows, op.x.cols, kPasses * kMoveNs, [&](std::int64_t t) {
+    const float* added = op.y.row(t);
+    if (op.z.rows > 0) {
+      machine.kernels.add(added, op.z.row(t), op.x.cols, op.out.row(t));
+      added = op.out.row(t);
+    }
+    machine.kernels.add(op.x.row(t), added, op.x.cols, op.sum.row(t));
+    machine.kernels.norm_row({.x = op.sum.row(t),
+                              .weight = op.weight.data(),
+                              .gate = nullptr,
                               .eps = op.eps,
                               .columns = op.x.cols,
                               .out = op.out.row(t)});
@@ -105,7 +130,7 @@ void rotary(const Machine& machine, const Rotary& op) {
   const auto rotate = op.interleaved ? rotate_neighbours : rotate_halves;
   for_rows(machine, op.x.rows, op.x.cols, kMoveNs, [&](std::int64_t r) {
     const std::int64_t token = r / op.heads;
-    rotate(op.x.row(r), op.cosine.row(token), op.sine.row(token), op.x.cols / 2);
+    rotate(op.x.row(r), {op.cosine.row(token), op.sine.row(token), op.x.cols / 2}, op.out.row(r));
   });
 }
 

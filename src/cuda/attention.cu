@@ -36,17 +36,17 @@ void run(const AttentionArguments& arguments, const Attention& op, const Launch&
     case AttentionKernel::PromptHopper:
       return attention_prompt_hopper(arguments, key_dim, launch.stream);
     case AttentionKernel::Decode:
-      return attention_decode(arguments, key_dim, launch.stream);
+      return attention_decode(arguments, key_dim, launch);
     case AttentionKernel::LatentSmall:
     case AttentionKernel::LatentMedium:
     case AttentionKernel::LatentLarge:
-      return attention_latent(arguments, launch.stream);
+      return attention_latent(arguments, launch);
     case AttentionKernel::LatentHopper:
       return attention_latent_hopper(arguments, launch.stream);
     case AttentionKernel::DecodeNarrow:
-      return attention_decode_narrow(arguments, key_dim, launch.stream);
+      return attention_decode_narrow(arguments, key_dim, launch);
     case AttentionKernel::LatentNarrow:
-      return attention_latent_narrow(arguments, launch.stream);
+      return attention_latent_narrow(arguments, launch);
   }
 }
 
@@ -65,7 +65,7 @@ void attention(const Attention& op, const Launch& launch) {
       arguments.limits = launch.scratch.take_as<float2>(rows);
     }
     run(arguments, op, launch);
-    if (rows != 0) attention_combine(arguments, value_dim, launch.stream);
+    if (rows != 0) attention_combine(arguments, value_dim, launch);
   }
   if (plan.widened_rows > 0) attention_widened(op, plan, launch);
 }

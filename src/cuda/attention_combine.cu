@@ -1,6 +1,6 @@
 // The results of a row's splits become one, in the order of the splits.
 #include "cuda/attention_parts.cuh"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -44,6 +44,8 @@ __device__ bool find_row(const AttentionArguments& a, int row, int& segment, int
 __global__ void __launch_bounds__(kColumnThreads* kTakers)
     combine(const AttentionArguments a, int value_dim) {
   __shared__ Weighted shared[kTakers][kColumnThreads];
+  let_later_start();
+  wait_for_earlier();
   const int row = static_cast<int>(blockIdx.x) / a.heads;
   const int head = static_cast<int>(blockIdx.x) % a.heads;
   int segment, token;
@@ -74,11 +76,11 @@ __global__ void __launch_bounds__(kColumnThreads* kTakers)
 
 }  // namespace
 
-void attention_combine(const AttentionArguments& arguments, int value_dim, cudaStream_t stream) {
+void attention_combine(const AttentionArguments& arguments, int value_dim, const Launch& launch) {
   const dim3 grid(static_cast<unsigned>(arguments.part.partial_rows),
                   static_cast<unsigned>(value_dim / kColumns));
-  combine<<<grid, dim3(kColumnThreads, kTakers), 0, stream>>>(arguments, value_dim);
-  check_launch("combining attention's splits");
+  start_early(combine, {.blocks = grid, .threads = dim3(kColumnThreads, kTakers)}, launch,
+              arguments, value_dim);
 }
 
 }  // namespace krasis::cuda

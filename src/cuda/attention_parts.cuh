@@ -45,11 +45,12 @@ struct AttentionArguments {
 };
 
 void attention_prompt(const AttentionArguments& arguments, int dim, cudaStream_t stream);
-void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream);
-void attention_latent(const AttentionArguments& arguments, cudaStream_t stream);
-void attention_decode_narrow(const AttentionArguments& arguments, int dim, cudaStream_t stream);
-void attention_latent_narrow(const AttentionArguments& arguments, cudaStream_t stream);
-void attention_combine(const AttentionArguments& arguments, int value_dim, cudaStream_t stream);
+void attention_decode(const AttentionArguments& arguments, int dim, const Launch& launch);
+void attention_latent(const AttentionArguments& arguments, const Launch& launch);
+void attention_decode_narrow(const AttentionArguments& arguments, int dim, const Launch& launch);
+void attention_shared_narrow(const AttentionArguments& arguments, int dim, const Launch& launch);
+void attention_latent_narrow(const AttentionArguments& arguments, const Launch& launch);
+void attention_combine(const AttentionArguments& arguments, int value_dim, const Launch& launch);
 void attention_prompt_hopper(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent_hopper(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_any(const Attention& op, const Launch& launch);

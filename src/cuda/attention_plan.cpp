@@ -51,12 +51,13 @@ AttentionKernel many_rows_kernel(const Attention& op, const DeviceProperties& de
 
 // Blocks a multiprocessor that the keys are split for. More of the small ones would fit, but then
 // combining the splits costs more than they gain.
-std::int64_t blocks_at_once(AttentionKernel kernel) {
+std::int64_t blocks_at_once(AttentionKernel kernel, std::int64_t key_dim) {
   switch (kernel) {
+    case AttentionKernel::DecodeNarrow:
+      return key_dim == 256 ? 2 : 3;
     case AttentionKernel::Prompt:
     case AttentionKernel::Decode:
     case AttentionKernel::LatentSmall:
-    case AttentionKernel::DecodeNarrow:
     case AttentionKernel::LatentNarrow:
       return 2;
     default:
@@ -65,7 +66,7 @@ std::int64_t blocks_at_once(AttentionKernel kernel) {
 }
 
 struct Sizes {
-  std::int64_t group, kv_heads, segments, tokens, context;
+  std::int64_t group, kv_heads, segments, tokens, context, key_dim;
 };
 
 AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties& device) {
@@ -75,7 +76,7 @@ AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties
   // Not every segment can have most_rows.
   const std::int64_t busy =
       std::min(tiles * sizes.segments, sizes.tokens * sizes.group / rows + sizes.segments);
-  const std::int64_t wanted = device.multiprocessors * blocks_at_once(part.kernel);
+  const std::int64_t wanted = device.multiprocessors * blocks_at_once(part.kernel, sizes.key_dim);
   const std::int64_t most = std::min(kMostSplits, divide_up(sizes.context, kLeastSplitKeys));
   part.splits = static_cast<int>(
       std::clamp(wanted / std::max<std::int64_t>(1, busy * sizes.kv_heads), std::int64_t{1}, most));
@@ -111,8 +112,8 @@ bool plan_widening(AttentionPlan& plan, const Attention& op, const StepTables& t
 // A cache of E4M3.
 AttentionPlan plan_narrow(const Attention& op, const StepTables& tables,
                           const DeviceProperties& device, std::size_t scratch) {
-  const Sizes sizes{op.heads / op.kv.kv_heads, op.kv.kv_heads, tables.segments,
-                    op.queries.rows / op.heads, tables.max_context};
+  const Sizes sizes{op.heads / op.kv.kv_heads,  op.kv.kv_heads,     tables.segments,
+                    op.queries.rows / op.heads, tables.max_context, op.kv.key_dim};
   const int most = static_cast<int>(std::max<std::int64_t>(1, kWidenedPackedRows / sizes.group));
   AttentionPlan plan;
   plan.widened_rows = most + 1;
@@ -161,8 +162,8 @@ AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
     return plan;
   }
   if (op.kv.dtype == DType::F8E4M3) return plan_narrow(op, tables, device, scratch);
-  const Sizes sizes{op.heads / op.kv.kv_heads, op.kv.kv_heads, tables.segments,
-                    op.queries.rows / op.heads, tables.max_context};
+  const Sizes sizes{op.heads / op.kv.kv_heads,  op.kv.kv_heads,     tables.segments,
+                    op.queries.rows / op.heads, tables.max_context, op.kv.key_dim};
   const AttentionKernel few_kernel =
       op.kv.values == nullptr ? AttentionKernel::LatentSmall : AttentionKernel::Decode;
   const int few = static_cast<int>(std::max<std::int64_t>(1, kFewPackedRows / sizes.group));

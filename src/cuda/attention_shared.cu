@@ -14,20 +14,20 @@ constexpr SharedShape kLatentLarge = {576, 512, true, 2, 4, 2, 64, 1};
 
 }  // namespace
 
-void attention_decode(const AttentionArguments& arguments, int dim, cudaStream_t stream) {
-  if (dim == 64) return launch_shared<kDecode64>(arguments, stream);
-  if (dim == 128) return launch_shared<kDecode128>(arguments, stream);
-  return launch_shared<kDecode256>(arguments, stream);
+void attention_decode(const AttentionArguments& arguments, int dim, const Launch& launch) {
+  if (dim == 64) return launch_shared<kDecode64>(arguments, launch);
+  if (dim == 128) return launch_shared<kDecode128>(arguments, launch);
+  return launch_shared<kDecode256>(arguments, launch);
 }
 
-void attention_latent(const AttentionArguments& arguments, cudaStream_t stream) {
+void attention_latent(const AttentionArguments& arguments, const Launch& launch) {
   switch (arguments.part.kernel) {
     case AttentionKernel::LatentMedium:
-      return launch_shared<kLatentMedium>(arguments, stream);
+      return launch_shared<kLatentMedium>(arguments, launch);
     case AttentionKernel::LatentLarge:
-      return launch_shared<kLatentLarge>(arguments, stream);
+      return launch_shared<kLatentLarge>(arguments, launch);
     default:
-      return launch_shared<kLatentSmall>(arguments, stream);
+      return launch_shared<kLatentSmall>(arguments, launch);
   }
 }
 

@@ -8,7 +8,7 @@
 
 #include "cuda/attention_narrow.cuh"
 #include "cuda/attention_parts.cuh"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 
 namespace krasis::cuda {
 
@@ -37,7 +37,7 @@ struct SharedTile {
   static constexpr int kKeyPitch = S.key_dim * 2;  // bytes of a row in shared memory
   static constexpr int kValuePitch = S.latent ? kKeyPitch : S.value_dim * 2;
   static constexpr int kWeightPitch = (S.keys < 64 ? 64 : S.keys) * 2;
-  static constexpr int kStages = 2;
+  static constexpr int kStages = S.narrow ? 1 : 2;  // registers hold the tile that comes next
   static constexpr int kStageNumbers = S.keys * (S.key_dim + (S.latent ? 0 : S.value_dim));
   static constexpr int kQueryNumbers = kRows * S.key_dim;
   static constexpr int kWeightNumbers = kRows * kWeightPitch / 2;
@@ -310,6 +310,7 @@ class TileFetcher<T, true> {
     if constexpr (!T::shape.latent) values_.load(a_.values, cache_row);
   }
   __device__ void arrive(int j) const {
+    __syncthreads();  // nobody reads the tile before any more
     Bits16* const keys = place_.stage(j);
     keys_.store(keys);
     if constexpr (!T::shape.latent) values_.store(keys + T::shape.keys * T::shape.key_dim);
@@ -332,6 +333,8 @@ template <class T>
 __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
     shared_rows(const AttentionArguments a) {
   extern __shared__ __align__(1024) Bits16 shared[];
+  let_later_start();
+  wait_for_earlier();
   AttentionTile tile;
   if (!find_tile<T::kRows, T::shape.keys>(a, tile)) return;
   const Place<T> place(shared);
@@ -356,15 +359,12 @@ __global__ void __launch_bounds__(T::kThreads, T::shape.blocks)
 }
 
 template <SharedShape S>
-void launch_shared(const AttentionArguments& a, cudaStream_t stream) {
+void launch_shared(const AttentionArguments& a, const Launch& launch) {
   using T = SharedTile<S>;
-  check(cudaFuncSetAttribute(shared_rows<T>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(T::kSharedBytes)),
-        "asking for the shared memory of attention");
   const dim3 grid(static_cast<unsigned>(a.part.row_tiles * a.kv_heads * a.part.splits),
                   static_cast<unsigned>(a.tables.segments));
-  shared_rows<T><<<grid, T::kThreads, T::kSharedBytes, stream>>>(a);
-  check_launch("attention with shared rows");
+  start_early(shared_rows<T>,
+              {.blocks = grid, .threads = T::kThreads, .shared_bytes = T::kSharedBytes}, launch, a);
 }
 
 }  // namespace krasis::cuda

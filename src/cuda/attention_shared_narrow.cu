@@ -12,14 +12,14 @@ constexpr SharedShape kLatent = {576, 512, true, 1, 4, 1, 32, 2, true};
 
 }  // namespace
 
-void attention_decode_narrow(const AttentionArguments& arguments, int dim, cudaStream_t stream) {
-  if (dim == 64) return launch_shared<kDecode64>(arguments, stream);
-  if (dim == 128) return launch_shared<kDecode128>(arguments, stream);
-  return launch_shared<kDecode256>(arguments, stream);
+void attention_shared_narrow(const AttentionArguments& arguments, int dim, const Launch& launch) {
+  if (dim == 64) return launch_shared<kDecode64>(arguments, launch);
+  if (dim == 128) return launch_shared<kDecode128>(arguments, launch);
+  launch_shared<kDecode256>(arguments, launch);
 }
 
-void attention_latent_narrow(const AttentionArguments& arguments, cudaStream_t stream) {
-  launch_shared<kLatent>(arguments, stream);
+void attention_latent_narrow(const AttentionArguments& arguments, const Launch& launch) {
+  launch_shared<kLatent>(arguments, launch);
 }
 
 }  // namespace krasis::cuda

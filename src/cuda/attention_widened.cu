@@ -26,7 +26,7 @@ struct WidenArguments {
 
 // The grid is (., kv_heads, sides).
 __global__ void __launch_bounds__(kThreads) widen_cache(const WidenArguments a) {
-  const WidenSide side = a.sides[blockIdx.z];
+  const WidenSide side = blockIdx.z == 0 ? a.sides[0] : a.sides[1];
   const auto head = static_cast<int>(blockIdx.y);
   const std::int64_t count = std::int64_t{a.tokens} * side.pieces;
   for (std::int64_t i = blockIdx.x * std::int64_t{kThreads} + threadIdx.x; i < count;

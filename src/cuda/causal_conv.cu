@@ -1,5 +1,5 @@
 #include "cuda/delta_net.h"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 #include "cuda/segment_chunk.cuh"
 
 namespace krasis::cuda {
@@ -60,6 +60,8 @@ __device__ float4 convolved(const float4 (&taps)[kTaps], const float4& a, const 
 // One thread: 4 channels of one chunk. Also stores the state of segments of one chunk; elsewhere
 // the first chunk may not have read it yet.
 __global__ void __launch_bounds__(kThreads) conv_fours(Conv op, StepTables tables) {
+  let_later_start();
+  wait_for_earlier();
   const Chunk chunk = find_chunk(tables, static_cast<int>(blockIdx.y), kChunkRows);
   const int channel = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 4;
   if (chunk.rows <= 0 || channel >= op.channels) return;
@@ -157,7 +159,7 @@ void causal_conv(const CausalConv& op, const Launch& launch) {
   const bool fours = in_fours(conv);
   if (fours) {
     const dim3 grid(blocks_for(conv.channels, 4 * kThreads), chunks);
-    conv_fours<<<grid, kThreads, 0, launch.stream>>>(conv, tables);
+    start_early(conv_fours, {.blocks = grid, .threads = kThreads}, launch, conv, tables);
   } else {
     const dim3 grid(blocks_for(conv.channels, kThreads), chunks);
     conv_any<<<grid, kThreads, 0, launch.stream>>>(conv, tables);

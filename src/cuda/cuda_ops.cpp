@@ -10,21 +10,14 @@
 #include "cuda/linear.h"
 #include "cuda/rotary.h"
 #include "cuda/route.h"
+#include "cuda/top_logits.h"
+#include "residency/device_sizes.h"
 
 namespace krasis::cuda {
 namespace {
 
-// int32 of the largest step's tables: 256 sequences of a million tokens in pages of 64.
-constexpr std::size_t kMaxTableWords = std::size_t{1} << 22;
-
-// Up to so many tokens an op leaves most of a device idle, and two run beside each other. They need
-// little scratch memory.
+// Up to so many tokens an op leaves most of a device idle, and two run beside each other.
 constexpr int kBesideTokens = 16;
-constexpr std::size_t kSideScratchBytes = std::size_t{64} << 20;
-
-std::size_t scratch_bytes_of(std::size_t memory_bytes) {
-  return std::clamp(memory_bytes / 16, std::size_t{64} << 20, std::size_t{4} << 30);
-}
 
 DeviceProperties properties_of(int device) {
   const auto attribute = [&](cudaDeviceAttr which) {
@@ -54,16 +47,12 @@ std::size_t scratch_for(const Device& device, const DeviceOptions& options) {
 
 }  // namespace
 
-std::size_t fixed_device_bytes(std::size_t memory_bytes) {
-  return scratch_bytes_of(memory_bytes) + kSideScratchBytes + kMaxTableWords * sizeof(std::int32_t);
-}
-
 CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
     : name_("cuda (" + device.name + ")"),
       device_(chosen(device.index)),
       properties_(properties_of(device.index)),
       cublas_(CublasLt::load()),
-      memory_(device.index, stream_, options.vram_limit_bytes),
+      memory_(device.index, stream_, options),
       scratch_memory_(memory_.allocate(scratch_for(device, options))),
       side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
       main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
@@ -78,6 +67,10 @@ CudaOps::~CudaOps() = default;
 
 void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
   check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
+  if (side_pending_) {                                   // a step that failed left its work there
+    side_stream_.synchronize();
+    side_pending_ = false;
+  }
   plan_ = StepPlan(segments, tokens);
   tables_ = table_writer_.write(plan_, segments, stream_);
   segments_ = segments;
@@ -170,6 +163,9 @@ void CudaOps::do_rms_norm(const RmsNorm& op) {
 void CudaOps::do_gated_rms_norm(const GatedRmsNorm& op) {
   run(cuda::gated_rms_norm, op);
 }
+void CudaOps::do_add_norm(const AddNorm& op) {
+  run(cuda::add_norm, op);
+}
 void CudaOps::do_add(const Add& op) {
   run(cuda::add, op);
 }
@@ -208,6 +204,9 @@ void CudaOps::do_delta_net(const DeltaNet& op) {
 }
 void CudaOps::do_route(const Route& op) {
   run(cuda::route, op);
+}
+void CudaOps::do_top_logits(const TopLogits& op) {
+  run(cuda::top_logits, op);
 }
 void CudaOps::do_experts(const Experts& op) {
   if (op.matrices.placed < 0) return run(cuda::experts, op);

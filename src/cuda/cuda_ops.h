@@ -45,6 +45,7 @@ class CudaOps final : public Ops {
   void do_embedding(const Embedding& op) override;
   void do_rms_norm(const RmsNorm& op) override;
   void do_gated_rms_norm(const GatedRmsNorm& op) override;
+  void do_add_norm(const AddNorm& op) override;
   void do_add(const Add& op) override;
   void do_copy(const Copy& op) override;
   void do_sigmoid_multiply(const SigmoidMultiply& op) override;
@@ -59,6 +60,7 @@ class CudaOps final : public Ops {
   void do_delta_net(const DeltaNet& op) override;
   void do_route(const Route& op) override;
   void do_experts(const Experts& op) override;
+  void do_top_logits(const TopLogits& op) override;
 
   // A queue of work and the scratch memory of its ops.
   struct Lane {

@@ -3,7 +3,7 @@
 #include "cuda/delta_net.h"
 #include "cuda/delta_net_chunk.cuh"
 #include "cuda/delta_net_chunk.h"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -23,6 +23,8 @@ struct Gates {
 };
 
 __global__ void __launch_bounds__(kGateThreads) gates(Gates op) {
+  let_later_start();
+  wait_for_earlier();
   const std::int64_t at = std::int64_t{blockIdx.x} * kGateThreads + threadIdx.x;
   if (at >= op.rows * op.heads) return;
   const std::int64_t row = at / op.heads;
@@ -207,8 +209,8 @@ void delta_gates(const DeltaGates& op, const Launch& launch) {
                       .rows = op.a.rows,
                       .heads = static_cast<int>(op.a.cols)};
   const std::int64_t blocks = (op.a.rows * op.a.cols + kGateThreads - 1) / kGateThreads;
-  gates<<<static_cast<unsigned>(blocks), kGateThreads, 0, launch.stream>>>(work);
-  check_launch("delta_gates");
+  start_early(gates, {.blocks = static_cast<unsigned>(blocks), .threads = kGateThreads}, launch,
+              work);
 }
 
 void delta_net(const DeltaNet& op, const Launch& launch) {

@@ -1,5 +1,5 @@
 #include "cuda/delta_net_chunk.h"
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -94,6 +94,8 @@ __device__ Sums sum_of_warps(const Sums (&warps)[kWarps][kFours], int four) {
 __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
   __shared__ __align__(16) Tokens tokens;
   __shared__ __align__(16) Sums partial[2][kWarps][kFours];  // of even and odd tokens
+  let_later_start();
+  wait_for_earlier();
   const StepTables& tables = op.tables;
   const int segment = static_cast<int>(blockIdx.z);
   const int rows = tables.rows[segment];
@@ -154,8 +156,7 @@ __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
 void delta_net_steps(const DeltaArguments& op, const Launch& launch) {
   const dim3 grid(static_cast<unsigned>(op.value_dim / kColumns),
                   static_cast<unsigned>(op.value_heads), static_cast<unsigned>(op.tables.segments));
-  step<<<grid, kThreads, 0, launch.stream>>>(op);
-  check_launch("delta_net step");
+  start_early(step, {.blocks = grid, .threads = kThreads}, launch, op);
 }
 
 }  // namespace krasis::cuda

@@ -14,10 +14,11 @@ constexpr std::size_t kSmallBytes = std::size_t{1} << 16;
 
 }  // namespace
 
-DeviceMemory::DeviceMemory(int device, const Stream& stream, std::size_t limit_bytes)
+DeviceMemory::DeviceMemory(int device, const Stream& stream, const DeviceOptions& options)
     : device_(device),
       stream_(stream),
-      limit_bytes_(limit_bytes),
+      limit_bytes_(options.vram_limit_bytes),
+      failing_allocation_(options.failing_allocation),
       staging_{PinnedBuffer(kStagingBytes), PinnedBuffer(kStagingBytes)} {}
 
 std::size_t DeviceMemory::free_bytes() const {
@@ -28,6 +29,10 @@ std::size_t DeviceMemory::free_bytes() const {
 }
 
 std::byte* DeviceMemory::do_allocate(std::size_t bytes) {
+  if (++allocations_ == failing_allocation_) {
+    throw Error(ErrorCode::OutOfMemory,
+                "cuda: " + std::to_string(bytes) + " bytes: this allocation was made to fail");
+  }
   if (limit_bytes_ > 0 && bytes > limit_bytes_ - used_bytes_) {
     throw Error(ErrorCode::OutOfMemory,
                 "cuda: " + std::to_string(bytes) + " bytes more than the " +

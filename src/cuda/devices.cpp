@@ -2,29 +2,11 @@
 
 #include "base/error.h"
 #include "cuda/cuda_ops.h"
+#include "cuda/device_problems.h"
 #include "cuda/runtime.h"
 
 namespace krasis::cuda {
 namespace {
-
-constexpr int kLeastCapability = 80;  // BF16 tensor cores, cp.async
-
-// 12040 is 12.4.
-std::string version_text(int version) {
-  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
-}
-
-std::string no_devices_problem(cudaError_t result) {
-  int driver = 0;
-  static_cast<void>(cudaDriverGetVersion(&driver));
-  if (driver == 0) return "no NVIDIA driver is installed";
-  if (result == cudaErrorNoDevice) return "no NVIDIA GPU was found";
-  if (result == cudaErrorInsufficientDriver) {
-    return "the NVIDIA driver knows CUDA " + version_text(driver) + ", CUDA " +
-           version_text(CUDART_VERSION) + " is needed; install a newer driver";
-  }
-  return "the NVIDIA driver answers: " + std::string(cudaGetErrorString(result));
-}
 
 Device describe(int index) {
   Device device = {.index = index, .name = {}, .total_bytes = 0, .free_bytes = 0, .problem = {}};
@@ -36,13 +18,8 @@ Device describe(int index) {
   }
   device.name = properties.name;
   device.total_bytes = properties.totalGlobalMem;
-  const int capability = properties.major * 10 + properties.minor;
-  if (capability < kLeastCapability) {
-    device.problem = "GPU " + std::to_string(index) + " (" + device.name +
-                     ") has compute capability " + std::to_string(properties.major) + "." +
-                     std::to_string(properties.minor) + ", at least 8.0 is needed";
-    return device;
-  }
+  device.problem = capability_problem(device, properties.major, properties.minor);
+  if (!device.problem.empty()) return device;
   std::size_t total = 0;
   cudaError_t result = cudaSetDevice(index);
   if (result == cudaSuccess) result = cudaMemGetInfo(&device.free_bytes, &total);
@@ -60,7 +37,10 @@ Devices list_devices() {
   Devices devices;
   const cudaError_t result = cudaGetDeviceCount(&count);
   if (result != cudaSuccess || count == 0) {
-    devices.problem = no_devices_problem(result == cudaSuccess ? cudaErrorNoDevice : result);
+    int driver = 0;
+    static_cast<void>(cudaDriverGetVersion(&driver));
+    devices.problem =
+        no_devices_problem(result == cudaSuccess ? cudaErrorNoDevice : result, driver);
     static_cast<void>(cudaGetLastError());
     return devices;
   }
@@ -69,23 +49,47 @@ Devices list_devices() {
   return devices;
 }
 
+std::string Devices::problem_with(int index) const {
+  if (!problem.empty()) return problem;
+  if (index < 0 || index >= static_cast<int>(found.size())) {
+    return "there is no GPU " + std::to_string(index) + ", this machine has " +
+           std::to_string(found.size()) + ", counted from 0; choose another --selected-gpus";
+  }
+  return found[static_cast<std::size_t>(index)].problem;
+}
+
 std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options) {
   const Devices devices = list_devices();
-  if (!devices.problem.empty()) throw Error(ErrorCode::Device, "cuda: " + devices.problem);
-  if (options.index < 0 || options.index >= static_cast<int>(devices.found.size())) {
-    throw Error(ErrorCode::Device, "cuda: there is no GPU " + std::to_string(options.index) +
-                                       ", this machine has " +
-                                       std::to_string(devices.found.size()) +
-                                       ", counted from 0; choose another --selected-gpus");
-  }
+  const std::string problem = devices.problem_with(options.index);
+  if (!problem.empty()) throw Error(ErrorCode::Device, "cuda: " + problem);
   const Device& device = devices.found[static_cast<std::size_t>(options.index)];
-  if (!device.problem.empty()) throw Error(ErrorCode::Device, "cuda: " + device.problem);
   return std::make_unique<CudaOps>(device, options);
 }
 
 std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
                                               const ExpertPlacement& placement, Ops& processor) {
   return static_cast<CudaOps&>(ops).place_experts(layers, placement, processor);
+}
+
+double measure_link_rate(Ops& ops) {
+  constexpr std::size_t kBytes = std::size_t{64} << 20;
+  constexpr double kLeastMs = 20;
+  const Buffer to = ops.memory().allocate(kBytes);
+  const PinnedBuffer from(kBytes);
+  const Stream stream;
+  const Event start(Event::Timing::Yes), end(Event::Timing::Yes);
+  ops.synchronize();
+  for (int copies = 2;; copies *= 2) {
+    start.record(stream);
+    for (int i = 0; i < copies; ++i) {
+      check(cudaMemcpyAsync(to.data(), from.data(), kBytes, cudaMemcpyHostToDevice, stream.get()),
+            "measuring the link");
+    }
+    end.record(stream);
+    end.synchronize();
+    const double ms = end.ms_since(start);
+    if (ms >= kLeastMs) return static_cast<double>(kBytes) * copies / ms * 1e3;
+  }
 }
 
 std::vector<WayTimes> way_times(const Ops& ops) {

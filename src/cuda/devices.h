@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,6 +25,9 @@ struct Device {
 struct Devices {
   std::vector<Device> found;
   std::string problem;  // why there are none or none can be asked for: no GPU, no driver, ...
+
+  // Why that one cannot be used, one sentence; empty if it can.
+  std::string problem_with(int index) const;
 };
 
 // Never throws for what the machine lacks.
@@ -34,12 +38,10 @@ struct DeviceOptions {
   std::size_t vram_limit_bytes = 0;  // of all that is allocated there; 0: what the device has
   std::size_t scratch_bytes = 0;     // for one op's intermediate results; 0: by the memory's size
   bool graphs = true;                // repeat decode steps as graphs
-  bool pin_experts = true;           // placed ones; false: as where the system refuses
+  // For tests: the allocation of this number, counted from 1, finds no memory; 0: none.
+  std::int64_t failing_allocation = 0;
+  bool pin_experts = true;  // placed ones; false: as where the system refuses
 };
-
-// Bytes that make_cuda_ops() takes for itself on a device with `memory_bytes` (of the device or of
-// the limit, the smaller one).
-std::size_t fixed_device_bytes(std::size_t memory_bytes);
 
 // Operations whose pointers are memory of that device (Ops::memory()). Throws Error(Device) if it
 // cannot be used, Error(OutOfMemory) where the memory or its limit is too small.
@@ -52,6 +54,10 @@ std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& options);
 // meanwhile, outlive it. Throws Error(OutOfMemory), Error(InvalidArgument).
 std::span<const ExpertMatrices> place_experts(Ops& ops, std::span<const ExpertMatrices> layers,
                                               const ExpertPlacement& placement, Ops& processor);
+
+// Bytes a second that cross the link to the device from pinned memory, measured for some 20 ms.
+// `ops` came from make_cuda_ops(). Throws Error(OutOfMemory), Error(Device).
+double measure_link_rate(Ops& ops);
 
 // How often the experts of place_experts() were chosen of late (residency/hot_experts.h), over all
 // layers. `ops` came from make_cuda_ops() and has placed experts.
@@ -77,9 +83,11 @@ struct WayTimes {
   int layer = 0;  // among those that were placed
   std::int64_t tokens = 0;
   std::int64_t resident = 0, copied = 0, processed = 0;  // experts
-  double predicted_ms = 0;      // until the later one of link and processor ends
+  std::int64_t ahead = 0;   // of those copied: before the routing, whether or not they were chosen
+  double predicted_ms = 0;  // until the later one of link and processor ends
   double residents_end_ms = 0;  // those in the device's memory are computed
   double copy_begin_ms = 0, copy_end_ms = 0;
+  double host_ms = 0;       // until the host had divided them and queued what the device does
   double processor_ms = 0;  // how long the processor computed
   double end_ms = 0;
 };

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <nv/target>
+#include <type_traits>
 
 #include "cuda/launch.h"
 #include "cuda/runtime.h"
@@ -25,12 +26,15 @@ struct Grid {
   std::size_t shared_bytes = 0;
 };
 
-template <class Argument>
-void start_early(void (*kernel)(Argument), const Grid& grid, const Argument& argument,
-                 const Launch& launch) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(grid.shared_bytes)),
-        "setting a kernel's shared memory");
+template <class... Arguments>
+void start_early(void (*kernel)(Arguments...), const Grid& grid, const Launch& launch,
+                 const std::type_identity_t<Arguments>&... arguments) {
+  constexpr std::size_t kUnasked = std::size_t{32} << 10;  // every kernel may have 48 KB in all
+  if (grid.shared_bytes > kUnasked) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(grid.shared_bytes)),
+          "setting a kernel's shared memory");
+  }
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
@@ -41,7 +45,7 @@ void start_early(void (*kernel)(Argument), const Grid& grid, const Argument& arg
   config.stream = launch.stream;
   config.attrs = &early;
   config.numAttrs = launch.device.capability >= 90 ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, argument), "starting a kernel");
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), "starting a kernel");
 }
 
 }  // namespace krasis::cuda

@@ -52,9 +52,9 @@ void embedding_of(const Embedding& op, const Launch& launch) {
                                  op.table.columns);
   const EmbeddingRow<T> each{op.ids.data(), table.data, op.table.rows, op.out};
   if (packs_fit(op.out, kWide) && packs_fit(table, kWide)) {
-    launch_packs<kWide>(each, op.out.rows, op.out.cols, launch.stream);
+    launch_packs<kWide>(each, op.out.rows, op.out.cols, launch);
   } else {
-    launch_packs<1>(each, op.out.rows, op.out.cols, launch.stream);
+    launch_packs<1>(each, op.out.rows, op.out.cols, launch);
   }
   check_launch("embedding");
 }
@@ -104,11 +104,15 @@ struct SigmoidMultiplyRow {
   }
 };
 
+enum class NormOf : std::uint8_t { X, GatedX, Sum };
+
 struct Norm {
   Rows x, gate;  // no gate: no rows
   const float* weight;
   float eps;
   MutableRows out;
+  Rows y{}, z{};  // of AddNorm; no z: no data
+  MutableRows sum{};
 };
 
 // The sum over the block's threads of one row; kThreads is a warp, or the whole block.
@@ -130,30 +134,56 @@ __device__ float sum_of_row(float value) {
   return value;
 }
 
+// The numbers of a row to be normed, from column d on.
+template <int kWidth, NormOf kOf>
+__device__ Pack<float, kWidth> numbers_of(const Norm& norm, std::int64_t row, std::int64_t d) {
+  auto values = load_pack<kWidth>(norm.x.data + row * norm.x.stride + d);
+  if constexpr (kOf == NormOf::Sum) {
+    auto added = load_pack<kWidth>(norm.y.data + row * norm.y.stride + d);
+    if (norm.z.data != nullptr) {
+      const auto more = load_pack<kWidth>(norm.z.data + row * norm.z.stride + d);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) added.v[i] += more.v[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) values.v[i] += added.v[i];
+  }
+  return values;
+}
+
 // threadIdx.y and the block choose the row.
-template <int kThreads, int kWidth, bool kGated>
+template <int kThreads, int kWidth, NormOf kOf>
 __global__ void norm_rows(const Norm norm) {
+  let_later_start();
+  const std::int64_t begin = threadIdx.x * kWidth;
+  Pack<float, kWidth> first_weights{};
+  if (begin < norm.x.cols) first_weights = load_pack<kWidth>(norm.weight + begin);
+  wait_for_earlier();
   const std::int64_t row = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
   if (row >= norm.x.rows) return;
-  const float* const x = norm.x.data + row * norm.x.stride;
   const float* const gate = norm.gate.data + row * norm.gate.stride;
   float* const out = norm.out.data + row * norm.out.stride;
+  float* const added = norm.sum.data + row * norm.sum.stride;
+  Pack<float, kWidth> first{};  // a thread's first numbers are not read twice
   float sum = 0;
 #pragma unroll 4
-  for (std::int64_t d = threadIdx.x * kWidth; d < norm.x.cols; d += kThreads * kWidth) {
-    const auto values = load_pack<kWidth>(x + d);
+  for (std::int64_t d = begin; d < norm.x.cols; d += kThreads * kWidth) {
+    const auto values = numbers_of<kWidth, kOf>(norm, row, d);
+    if (d == begin) first = values;
+    if constexpr (kOf == NormOf::Sum) store_pack(added + d, values);
 #pragma unroll
     for (const float value : values.v) sum += value * value;
   }
   sum = sum_of_row<kThreads>(sum);
   const float scale = 1.0f / sqrtf(sum / static_cast<float>(norm.x.cols) + norm.eps);
+  const float* const from = kOf == NormOf::Sum ? added : norm.x.data + row * norm.x.stride;
 #pragma unroll 4
-  for (std::int64_t d = threadIdx.x * kWidth; d < norm.x.cols; d += kThreads * kWidth) {
-    auto values = load_pack<kWidth>(x + d);
-    const auto weights = load_pack<kWidth>(norm.weight + d);
+  for (std::int64_t d = begin; d < norm.x.cols; d += kThreads * kWidth) {
+    auto values = d == begin ? first : load_pack<kWidth>(from + d);
+    const auto weights = d == begin ? first_weights : load_pack<kWidth>(norm.weight + d);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) values.v[i] *= scale * weights.v[i];
-    if constexpr (kGated) {
+    if constexpr (kOf == NormOf::GatedX) {
       const auto gates = load_pack<kWidth>(gate + d);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) values.v[i] *= gates.v[i] * exact_sigmoid(gates.v[i]);
@@ -162,28 +192,31 @@ __global__ void norm_rows(const Norm norm) {
   }
 }
 
-template <int kThreads, bool kGated>
-void launch_norm_by(const Norm& norm, bool wide, cudaStream_t stream) {
+template <int kThreads, NormOf kOf>
+void launch_norm_by(const Norm& norm, bool wide, const Launch& launch) {
   constexpr int kLeastBlock = 256;
   const dim3 block(kThreads, kThreads < kLeastBlock ? kLeastBlock / kThreads : 1);
   const auto blocks = static_cast<unsigned>((norm.x.rows + block.y - 1) / block.y);
-  const auto kernel = wide ? norm_rows<kThreads, kWide, kGated> : norm_rows<kThreads, 1, kGated>;
-  kernel<<<blocks, block, 0, stream>>>(norm);
-  check_launch(kGated ? "gated_rms_norm" : "rms_norm");
+  start_early(wide ? norm_rows<kThreads, kWide, kOf> : norm_rows<kThreads, 1, kOf>,
+              {.blocks = blocks, .threads = block}, launch, norm);
 }
 
-template <bool kGated>
+template <NormOf kOf>
 void launch_norm(const Norm& norm, const Launch& launch) {
   constexpr std::int64_t kWarpColumns = 1024;  // beyond, a warp's row takes too many turns
   if (norm.x.rows == 0) return;
   const Rows weight(norm.weight, 1, norm.x.cols);
-  const bool wide = packs_fit(norm.x, kWide) && packs_fit(norm.out, kWide) &&
-                    packs_fit(weight, kWide) && (!kGated || packs_fit(norm.gate, kWide));
-  if (norm.x.cols <= kWarpColumns) return launch_norm_by<kWarp, kGated>(norm, wide, launch.stream);
+  bool wide = packs_fit(norm.x, kWide) && packs_fit(norm.out, kWide) && packs_fit(weight, kWide);
+  if (kOf == NormOf::GatedX) wide = wide && packs_fit(norm.gate, kWide);
+  if (kOf == NormOf::Sum) {
+    wide = wide && packs_fit(norm.y, kWide) && packs_fit(norm.sum, kWide) &&
+           (norm.z.data == nullptr || packs_fit(norm.z, kWide));
+  }
+  if (norm.x.cols <= kWarpColumns) return launch_norm_by<kWarp, kOf>(norm, wide, launch);
   // Few rows leave the device idle: then all that counts is how soon a row is done.
   if (norm.x.rows <= launch.device.multiprocessors)
-    return launch_norm_by<1024, kGated>(norm, wide, launch.stream);
-  launch_norm_by<256, kGated>(norm, wide, launch.stream);
+    return launch_norm_by<1024, kOf>(norm, wide, launch);
+  launch_norm_by<256, kOf>(norm, wide, launch);
 }
 
 }  // namespace
@@ -203,19 +236,24 @@ void embedding(const Embedding& op, const Launch& launch) {
 }
 
 void rms_norm(const RmsNorm& op, const Launch& launch) {
-  launch_norm<false>({op.x, {}, op.weight.data(), op.eps, op.out}, launch);
+  launch_norm<NormOf::X>({op.x, {}, op.weight.data(), op.eps, op.out}, launch);
 }
 
 void gated_rms_norm(const GatedRmsNorm& op, const Launch& launch) {
-  launch_norm<true>({op.x, op.gate, op.weight.data(), op.eps, op.out}, launch);
+  launch_norm<NormOf::GatedX>({op.x, op.gate, op.weight.data(), op.eps, op.out}, launch);
+}
+
+void add_norm(const AddNorm& op, const Launch& launch) {
+  const Rows z = op.z.rows > 0 ? op.z : Rows{};
+  launch_norm<NormOf::Sum>({op.x, {}, op.weight.data(), op.eps, op.out, op.y, z, op.sum}, launch);
 }
 
 void add(const Add& op, const Launch& launch) {
   const AddRow each{op.x, op.y, op.out};
   if (packs_fit(op.x, kWide) && packs_fit(op.y, kWide) && packs_fit(op.out, kWide)) {
-    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch.stream);
+    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch);
   } else {
-    launch_packs<1>(each, op.x.rows, op.x.cols, launch.stream);
+    launch_packs<1>(each, op.x.rows, op.x.cols, launch);
   }
   check_launch("add");
 }
@@ -223,9 +261,9 @@ void add(const Add& op, const Launch& launch) {
 void copy(const Copy& op, const Launch& launch) {
   const CopyRow each{op.x, op.out};
   if (packs_fit(op.x, kWide) && packs_fit(op.out, kWide)) {
-    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch.stream);
+    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch);
   } else {
-    launch_packs<1>(each, op.x.rows, op.x.cols, launch.stream);
+    launch_packs<1>(each, op.x.rows, op.x.cols, launch);
   }
   check_launch("copy");
 }
@@ -235,9 +273,9 @@ void sigmoid_multiply(const SigmoidMultiply& op, const Launch& launch) {
   const bool wide = packs_fit(op.x, kWide) && packs_fit(op.out, kWide) &&
                     (op.gate.cols == 1 || packs_fit(op.gate, kWide));
   if (wide) {
-    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch.stream);
+    launch_packs<kWide>(each, op.x.rows, op.x.cols, launch);
   } else {
-    launch_packs<1>(each, op.x.rows, op.x.cols, launch.stream);
+    launch_packs<1>(each, op.x.rows, op.x.cols, launch);
   }
   check_launch("sigmoid_multiply");
 }

@@ -11,6 +11,7 @@ namespace krasis::cuda {
 void embedding(const Embedding& op, const Launch& launch);
 void rms_norm(const RmsNorm& op, const Launch& launch);
 void gated_rms_norm(const GatedRmsNorm& op, const Launch& launch);
+void add_norm(const AddNorm& op, const Launch& launch);
 void add(const Add& op, const Launch& launch);
 void copy(const Copy& op, const Launch& launch);
 void sigmoid_multiply(const SigmoidMultiply& op, const Launch& launch);

@@ -7,15 +7,21 @@
 
 namespace krasis::cuda {
 
-// Two E4M3 in the upper bytes of a pair's halves, the lower bytes 0. Exponent and fraction, put
+// Two E4M3 in the upper bytes of a pair's halves. Exponent and fraction, put
 // where BF16 has them, are a number 2^120 times smaller, which is subnormal if the E4M3 is; NaN
-// comes out as 480, which is no E4M3.
-__device__ inline unsigned widen_pair(unsigned halves) {
+// comes out as 480, which is no E4M3. Only the upper bytes are looked at; `scale` is 2^120 or, to
+// get NaN, that.
+constexpr unsigned kNarrowScale = 0x7B807B80u;
+__device__ inline unsigned widen_pair(unsigned halves, unsigned scale = kNarrowScale) {
   const unsigned bits = (halves & 0x80008000u) | ((halves >> 4) & 0x07F007F0u);
-  constexpr unsigned kScale = 0x7B807B80u;  // 2^120
   const __nv_bfloat162 pair = __hmul2(reinterpret_cast<const __nv_bfloat162&>(bits),
-                                      reinterpret_cast<const __nv_bfloat162&>(kScale));
+                                      reinterpret_cast<const __nv_bfloat162&>(scale));
   return reinterpret_cast<const unsigned&>(pair);
+}
+
+// Bit 7 of a byte is set if its E4M3 is NaN; other bits mean nothing.
+__device__ inline unsigned narrow_nan(unsigned four) {
+  return (four & 0x7F7F7F7Fu) + 0x01010101u;
 }
 
 // 480 to NaN.
@@ -33,12 +39,12 @@ struct WidenedPiece {
 __device__ inline WidenedPiece widen(const uint4& piece) {
   const unsigned words[4] = {piece.x, piece.y, piece.z, piece.w};
   unsigned pairs[8];
-  unsigned nan = 0;  // bit 7 of a byte whose magnitude is 0x7F in any word
+  unsigned nan = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     pairs[2 * i] = widen_pair(__byte_perm(words[i], 0, 0x1404));
     pairs[2 * i + 1] = widen_pair(__byte_perm(words[i], 0, 0x3424));
-    nan |= (words[i] & 0x7F7F7F7Fu) + 0x01010101u;
+    nan |= narrow_nan(words[i]);
   }
   if ((nan & 0x80808080u) != 0) {
 #pragma unroll

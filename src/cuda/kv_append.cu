@@ -67,9 +67,9 @@ void append(const KvAppend& op, const Launch& launch) {
                             launch.tables};
     const std::int64_t rows = op.keys.rows * (second.to == nullptr ? 1 : 2);
     if (wide) {
-      launch_packs<kWide>(each, rows, dim, launch.stream);
+      launch_packs<kWide>(each, rows, dim, launch);
     } else {
-      launch_packs<1>(each, rows, dim, launch.stream);
+      launch_packs<1>(each, rows, dim, launch);
     }
     check_launch("kv_append");
   };

@@ -1,6 +1,9 @@
-// A block owns 16 rows of the matrix, its warps take their columns in turns of 128. Tensor cores
+// A block owns 16 rows of the matrix, its warps - no more than have work, so that blocks that have
+// started early leave room for others - take their columns in turns of 128. Tensor cores
 // contract columns in any order that both operands share: a lane reads eight neighbouring elements
 // of a row as one 16-byte load and uses them as the pieces of two instructions.
+#include <algorithm>
+
 #include "base/error.h"
 #include "cuda/early_start.cuh"
 #include "cuda/linear_vector.h"
@@ -10,8 +13,7 @@
 namespace krasis::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarp;
+constexpr int kMostWarps = 8;
 constexpr int kRows = 16;
 constexpr int kPieces = 4;  // of 32 columns in a turn
 constexpr int kTurnColumns = kPieces * 32;
@@ -35,13 +37,14 @@ struct SplitEight {
   }
 };
 
-// A warp's share of 16 rows: turns warp, warp + kWarps, ... A piece's registers are filled again as
-// soon as they have been used.
+// A warp's share of 16 rows: turns warp, warp + the block's warps, ... A piece's registers are
+// filled again as soon as they have been used.
 class Share {
  public:
   // Starts reading weights.
   __device__ Share(const PlainProduct& p, const __nv_bfloat16* weight, int first_row)
       : columns_(p.columns),
+        step_(static_cast<long long>(blockDim.x / kWarp) * kTurnColumns),
         first_(static_cast<long long>(threadIdx.x / kWarp) * kTurnColumns + threadIdx.x % 4 * 8) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -56,14 +59,14 @@ class Share {
   __device__ void multiply(Rows8& rows, float (&sums)[4]) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     // The warp's columns, not the lane's: its lanes stay together.
-    for (long long turn = first_ - lane % 4 * 8; turn < columns_; turn += kStep, first_ += kStep) {
+    for (long long turn = first_ - lane % 4 * 8; turn < columns_; turn += step_, first_ += step_) {
       const auto* x =
           reinterpret_cast<const float*>(rows.take() + lane / 4 * Rows8::kRowBytes) + lane % 4 * 8;
 #pragma unroll
       for (int c = 0; c < kPieces; ++c) {
         const uint4 low = w_[c][0];
         const uint4 high = w_[c][1];
-        load(c, first_ + c * 32 + kStep);
+        load(c, first_ + c * 32 + step_);
         const unsigned a0[4] = {low.x, high.x, low.y, high.y};
         const unsigned a1[4] = {low.z, high.z, low.w, high.w};
         const SplitEight eight(x + c * 32);
@@ -77,24 +80,22 @@ class Share {
   }
 
  private:
-  static constexpr long long kStep = kWarps * kTurnColumns;
-
   __device__ void load(int piece, long long column) {
 #pragma unroll
     for (int half = 0; half < 2; ++half)
       w_[piece][half] = column < columns_ ? load_stream(rows_[half] + column) : uint4{0, 0, 0, 0};
   }
 
-  long long columns_, first_;
+  long long columns_, step_, first_;
   const __nv_bfloat16* rows_[2];
   uint4 w_[kPieces][2];
 };
 
 template <bool Aligned>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kMostWarps* kWarp, 2)
     vector_kernel(const __grid_constant__ PlainProduct p) {
   using Rows8 = StagedRowsOf<float, 16, Aligned>;
-  __shared__ float warps[kWarps][kRows][kStagedRows];
+  __shared__ float warps[kMostWarps][kRows][kStagedRows];
   __shared__ const float* rows[kStagedRows];
   extern __shared__ __align__(16) std::byte shared[];
   let_later_start();
@@ -111,8 +112,9 @@ __global__ void __launch_bounds__(kThreads, 2)
   __syncthreads();
   wait_for_earlier();
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int count = static_cast<int>(blockDim.x) / kWarp;
   Rows8 staged(shared + warp * Rows8::kWarpBytes, rows, tokens, p.columns, warp * kTurnColumns,
-               kWarps * kTurnColumns);
+               static_cast<long long>(count) * kTurnColumns);
   float sums[4] = {};
   share.multiply(staged, sums);
 
@@ -120,12 +122,12 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
   for (int c = 0; c < 4; ++c) warps[warp][c / 2 * 8 + lane / 4][lane % 4 * 2 + c % 2] = sums[c];
   __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < kRows * tokens; at += kThreads) {
+  for (int at = static_cast<int>(threadIdx.x); at < kRows * tokens;
+       at += static_cast<int>(blockDim.x)) {
     const int row = first_row + at % kRows;
     if (row >= p.rows) continue;
     float sum = p.bias != nullptr ? p.bias[row] : 0.0f;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) sum += warps[w][at % kRows][at / kRows];
+    for (int w = 0; w < count; ++w) sum += warps[w][at % kRows][at / kRows];
     const long long out_row = (first_token + at / kRows) * p.heads + head;
     p.out[out_row * p.out_stride + row] = sum;
   }
@@ -135,14 +137,16 @@ __global__ void __launch_bounds__(kThreads, 2)
 
 void linear_vector(const PlainProduct& p, const Launch& launch) {
   ensure(p.tokens <= kMaxTokens, "linear_vector: too many tokens");
+  const auto warps = static_cast<std::size_t>(
+      std::clamp<std::int64_t>((p.columns + kTurnColumns - 1) / kTurnColumns, 1, kMostWarps));
   // Neighbouring blocks read the same weights, the second from the L2 cache.
   const Grid grid{.blocks = dim3(static_cast<unsigned>((p.tokens + kStagedRows - 1) / kStagedRows),
                                  static_cast<unsigned>((p.rows + kRows - 1) / kRows),
                                  static_cast<unsigned>(p.heads)),
-                  .threads = dim3(kThreads),
-                  .shared_bytes = kWarps * StagedRowsOf<float, 16, true>::kWarpBytes};
+                  .threads = dim3(static_cast<unsigned>(warps) * kWarp),
+                  .shared_bytes = warps * StagedRowsOf<float, 16, true>::kWarpBytes};
   const bool aligned = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0 && p.x_stride % 4 == 0;
-  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, p, launch);
+  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, launch, p);
 }
 
 }  // namespace krasis::cuda

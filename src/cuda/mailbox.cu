@@ -26,6 +26,7 @@ struct Division {
   int expert[kMailboxPairs];
   const std::byte* address[kMailboxPairs];  // in device memory, or null
   int leader[kMailboxPairs];                // the first pair of the same expert
+  int processor[kMailboxPairs];             // the expert if it is the processor's, or -1
 };
 
 constexpr int kAskThreads = 512;
@@ -73,36 +74,42 @@ __device__ int divide(const Ask& a, Division& d, int pairs) {
     const std::byte* address = d.address[p];
     if (id >= 0 && address == nullptr && missing_before(d, p) < by_link)
       address = q.base + static_cast<std::size_t>(id) * q.expert_bytes;
-    const bool processor = id >= 0 && address == nullptr;
     if (address != nullptr) q.table[id] = address;
     q.device_ids[p] = address != nullptr ? id : -1;
-    a.ids[p] = processor ? id : -1;
-    a.weights[p] = q.weights[p];
-    if (processor) atomicAdd(&processor_pairs, 1);
+    d.processor[p] = address != nullptr ? -1 : id;
+    if (d.processor[p] >= 0) atomicAdd(&processor_pairs, 1);
   }
   __syncthreads();
   return processor_pairs;
 }
 
+__device__ void write_question(const Ask& a, const Division& d, int pairs) {
+  const Rows x = a.question.x;
+  for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads) {
+    a.ids[p] = d.processor[p];
+    a.weights[p] = a.question.weights[p];
+  }
+  for (std::int64_t t = 0; t < x.rows; ++t) {
+#pragma unroll 4
+    for (std::int64_t c = threadIdx.x; c < x.cols; c += kAskThreads)
+      a.x[t * x.cols + c] = x.data[t * x.stride + c];
+  }
+  __threadfence_system();
+}
+
 __global__ void __launch_bounds__(kAskThreads) ask_kernel(const __grid_constant__ Ask a) {
   __shared__ Division division;
   wait_for_earlier();
-  const Rows x = a.question.x;
-  const int processor_pairs = divide(a, division, static_cast<int>(x.rows) * a.question.top_k);
-  if (processor_pairs > 0) {
-    for (std::int64_t t = 0; t < x.rows; ++t)
-      for (std::int64_t c = threadIdx.x; c < x.cols; c += kAskThreads)
-        a.x[t * x.cols + c] = x.data[t * x.stride + c];
-  }
-  __threadfence_system();
+  const int pairs = static_cast<int>(a.question.x.rows) * a.question.top_k;
+  const int processor_pairs = divide(a, division, pairs);
+  if (processor_pairs > 0) write_question(a, division, pairs);
   __syncthreads();
   if (threadIdx.x != 0) return;
   const unsigned long long number = a.state->number + 1;
-  a.state->number = number;
-  a.state->processor_pairs = static_cast<unsigned>(processor_pairs);
-  __threadfence_system();
   *reinterpret_cast<volatile unsigned long long*>(&a.words->question) =
       number << kPairBits | static_cast<unsigned>(processor_pairs);
+  a.state->number = number;
+  a.state->processor_pairs = static_cast<unsigned>(processor_pairs);
 }
 
 struct AddAnswer {
@@ -121,20 +128,20 @@ __device__ unsigned long long nanoseconds() {
 
 // False if it does not come.
 __device__ bool wait_for_answer(const AddAnswer& a) {
+  constexpr int kLooksBetweenTimes = 64;  // a look takes the link a microsecond
   volatile Mailbox::State* const state = a.state;
   const unsigned long long number = state->number;
   const auto* const answer = reinterpret_cast<volatile unsigned long long*>(&a.words->answer);
   const unsigned long long start = nanoseconds();
-  while (*answer < number) {
-    if (state->timeout != 0) return false;
-    if (nanoseconds() - start < a.patience_ns) continue;
+  bool there = *answer >= number;
+  while (!there && state->timeout == 0 && nanoseconds() - start < a.patience_ns)
+    for (int i = 0; i < kLooksBetweenTimes && !there; ++i) there = *answer >= number;
+  if (!there) {
     state->timeout = 1;
     *reinterpret_cast<volatile unsigned long long*>(&a.words->timeout) = number;
-    __threadfence_system();
-    return false;
   }
   __threadfence_system();
-  return true;
+  return there;
 }
 
 constexpr int kAddThreads = 256;
@@ -197,7 +204,7 @@ void Mailbox::ask(const ExpertQuestion& question, const Launch& launch) {
                 .x = x_.as<float>(),
                 .ids = ids_.as<int>(),
                 .weights = weights_.as<float>()};
-  start_early(ask_kernel, {.blocks = dim3(1), .threads = dim3(kAskThreads)}, ask, launch);
+  start_early(ask_kernel, {.blocks = dim3(1), .threads = dim3(kAskThreads)}, launch, ask);
 }
 
 void Mailbox::add_answer(MutableRows out, const Launch& launch) {
@@ -209,8 +216,8 @@ void Mailbox::add_answer(MutableRows out, const Launch& launch) {
   const std::int64_t wanted = (out.rows * out.cols + kAddThreads - 1) / kAddThreads;
   const auto blocks =
       static_cast<unsigned>(std::clamp<std::int64_t>(wanted / kAddNumbers, 1, kMaxAddBlocks));
-  start_early(add_answer_kernel, {.blocks = dim3(blocks), .threads = dim3(kAddThreads)}, add,
-              launch);
+  start_early(add_answer_kernel, {.blocks = dim3(blocks), .threads = dim3(kAddThreads)}, launch,
+              add);
 }
 
 bool Mailbox::next_question(const Stream& stream) {

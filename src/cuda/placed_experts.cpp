@@ -94,7 +94,7 @@ bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const 
 void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
-  by_ways_ ? way_experts_->begin_pass(tokens) : ring_experts_->begin_pass(parts);
+  by_ways_ ? way_experts_->begin_pass(tokens, parts) : ring_experts_->begin_pass(parts);
   in_pass_ = true;
 }
 
@@ -137,9 +137,7 @@ void PlacedExperts::run(const Experts& op, const Launch& launch) {
   unsigned* const counts = swaps_->counts(op.matrices.placed);
   if (!in_pass_) return decode_experts_->run(op, counts, launch);
   count_experts(op.ids, counts, launch);
-  if (by_ways_) return way_experts_->run(op, launch);
-  if (ring_experts_ != nullptr) return ring_experts_->run(op, launch);
-  throw Error(ErrorCode::Unsupported, "placed experts: no way to run them");
+  by_ways_ ? way_experts_->run(op, launch) : ring_experts_->run(op, launch);
 }
 
 }  // namespace krasis::cuda

@@ -1,5 +1,5 @@
+#include "cuda/early_start.cuh"
 #include "cuda/route.h"
-#include "cuda/runtime.h"
 #include "cuda/tensor_core.cuh"
 
 namespace krasis::cuda {
@@ -148,6 +148,7 @@ __device__ void write_weights(const Arguments& a, const Scores& scores, const fl
 
 // The general form: the keys lie in memory.
 __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a) {
+  wait_for_earlier();
   extern __shared__ unsigned shared_keys[];
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
@@ -179,6 +180,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a)
 // in the lane's registers.
 template <int kPerLane>
 __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Arguments a) {
+  wait_for_earlier();
   const int lane = threadIdx.x % kWarp;
   const int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
   if (token >= a.tokens) return;
@@ -270,8 +272,9 @@ void route(const Route& op, const Launch& launch) {
   const std::size_t shared_bytes =
       in_shared ? kWarps * static_cast<std::size_t>(numbers) * sizeof(unsigned) : 0;
   const Kernel kernel = in_registers == nullptr ? route_tokens : in_registers;
-  kernel<<<blocks, kWarps * kWarp, shared_bytes, launch.stream>>>(arguments);
-  check_launch("route");
+  // Never lets later kernels start: the experts' second product reads the ids at once.
+  start_early(kernel, {.blocks = blocks, .threads = kWarps * kWarp, .shared_bytes = shared_bytes},
+              launch, arguments);
 }
 
 }  // namespace krasis::cuda

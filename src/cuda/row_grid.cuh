@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cuda/runtime.h"
+#include "cuda/early_start.cuh"
 #include "tensor/tensor.h"
 
 namespace krasis::cuda {
@@ -36,6 +36,8 @@ bool packs_fit(const BasicRows<T>& rows, int width) {
 // Calls f.apply<kWidth>(row, column) for every pack of kWidth columns of [rows, columns].
 template <int kWidth, class F>
 __global__ void for_each_pack(const F f, std::int64_t rows, std::int64_t columns) {
+  let_later_start();
+  wait_for_earlier();
   for (std::int64_t row = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y; row < rows;
        row += std::int64_t{gridDim.x} * blockDim.y) {
     for (std::int64_t column =
@@ -46,7 +48,7 @@ __global__ void for_each_pack(const F f, std::int64_t rows, std::int64_t columns
 }
 
 template <int kWidth, class F>
-void launch_packs(const F& f, std::int64_t rows, std::int64_t columns, cudaStream_t stream) {
+void launch_packs(const F& f, std::int64_t rows, std::int64_t columns, const Launch& launch) {
   if (rows == 0 || columns == 0) return;
   constexpr unsigned kThreads = 256;
   constexpr std::int64_t kMostBlocks = 1 << 20;
@@ -58,7 +60,8 @@ void launch_packs(const F& f, std::int64_t rows, std::int64_t columns, cudaStrea
   const std::int64_t wide = (packs + across - 1) / across;
   const dim3 grid(static_cast<unsigned>(std::min(down, kMostBlocks)),
                   static_cast<unsigned>(std::min<std::int64_t>(wide, 65535)));
-  for_each_pack<kWidth><<<grid, block, 0, stream>>>(f, rows, columns);
+  start_early(for_each_pack<kWidth, F>, {.blocks = grid, .threads = block}, launch, f, rows,
+              columns);
 }
 
 }  // namespace krasis::cuda

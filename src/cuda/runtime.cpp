@@ -98,15 +98,6 @@ DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
   data_ = static_cast<std::byte*>(data);
 }
 
-DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
 DeviceBuffer::~DeviceBuffer() {
   if (data_ != nullptr) static_cast<void>(cudaFree(data_));
 }

@@ -51,10 +51,9 @@ class Event {
 // Memory of the current device, aligned to 256 bytes, not cleared.
 class DeviceBuffer {
  public:
-  DeviceBuffer() = default;
   explicit DeviceBuffer(std::size_t bytes);
-  DeviceBuffer(DeviceBuffer&& other) noexcept;
-  DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
   ~DeviceBuffer();
 
   std::byte* data() const { return data_; }

@@ -332,7 +332,7 @@ void start(const TileVector& p, TileOutput output, const Launch& launch) {
   const auto kernel = output == TileOutput::Gated
                           ? tile_vector_kernel<Bits, Group, X, TileOutput::Gated>
                           : tile_vector_kernel<Bits, Group, X, TileOutput::Sums>;
-  start_early(kernel, grid, p, launch);
+  start_early(kernel, grid, launch, p);
 }
 
 template <int Bits, class X>

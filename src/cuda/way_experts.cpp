@@ -14,11 +14,19 @@ namespace {
 
 constexpr std::size_t kMostAreas = 2;  // one is filled while the ops read the other
 
+// With so many tokens an expert on average, few experts are not chosen at all.
+constexpr std::int64_t kTokensForAhead = 8;
+
 // Nothing may be reading or writing the old memory.
 void reserve(PinnedBuffer& buffer, std::size_t bytes, const Stream& main) {
   if (bytes <= buffer.bytes()) return;
   main.synchronize();
   buffer = PinnedBuffer(bytes + bytes / 4);
+}
+
+double ms_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 template <class T>
@@ -58,7 +66,8 @@ struct WayExperts::Call {
   }
 };
 
-WayExperts::WayExperts(const PlacedContext& context) : context_(context) {
+WayExperts::WayExperts(const PlacedContext& context)
+    : context_(context), last_tokens_(context.layers.size()) {
   const std::size_t bytes = context.slots.slot_bytes();
   const std::size_t fit = context.ring.size() / bytes;
   const std::size_t areas = std::min(fit, kMostAreas);
@@ -68,8 +77,10 @@ WayExperts::WayExperts(const PlacedContext& context) : context_(context) {
     areas_.emplace_back().memory = &context.ring[i * area_experts_ * bytes];
 }
 
-void WayExperts::begin_pass(std::int64_t tokens) {
+void WayExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   allowed_ = allowed_ways(context_.placement, tokens);
+  whole_ = parts == 1;
+  ahead_.layer = -1;
   clocks_used_ = 0;
   // What an earlier pass left unfinished may still read the ring.
   begun_.record(context_.main);
@@ -106,10 +117,13 @@ void WayExperts::run(const Experts& op, const Launch& launch) {
   if (allowed_.processor && context_.slots.count() > 0) run_at(call, residents);
   clock.residents.record(context_.main);
   clock.routed.synchronize();
+  const auto routed = std::chrono::steady_clock::now();
   divide_experts(op, clock);
   run_copies(call, clock);
+  clock.counts.host_ms = ms_since(routed);
   run_processor(call, clock);
   clock.done.record(context_.main);
+  copy_ahead(op);
 }
 
 void WayExperts::download(const Experts& op, Clock& clock) {
@@ -149,22 +163,65 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
     if (context_.slots.slot_of(op.matrices.placed, static_cast<int>(e)) >= 0)
       ways_[e] = Way::Resident;
   }
-  const WayCosts costs = way_costs(context_.placement, op.matrices.tiled->expert_bytes);
+  WayCosts costs = way_costs(context_.placement, op.matrices.tiled->expert_bytes);
+  copies_.clear();
+  if (ahead_.layer == op.matrices.placed) {
+    copies_ = ahead_.experts;
+    for (const std::int32_t e : copies_) ways_[static_cast<std::size_t>(e)] = Way::Resident;
+    const double all = costs.copy * static_cast<double>(copies_.size());
+    costs.link_busy = std::max(all - 1e-3 * ms_since(ahead_.queued), 0.0);
+  }
   WayTimes& counts = clock.counts;
   counts.predicted_ms = 1e3 * divide(tokens_, costs, allowed_, ways_);
-  copies_.clear();
+  counts.ahead = static_cast<std::int64_t>(copies_.size());
+  counts.resident = std::ranges::count(ways_, Way::Resident);
+  for (const std::int32_t e : copies_)
+    if (tokens_[static_cast<std::size_t>(e)] > 0) --counts.resident;
   for (std::size_t e = 0; e < experts; ++e)
     if (ways_[e] == Way::Copy) copies_.push_back(static_cast<std::int32_t>(e));
-  counts.resident = std::ranges::count(ways_, Way::Resident);
   counts.copied = static_cast<std::int64_t>(copies_.size());
   counts.processed = std::ranges::count(ways_, Way::Processor);
+  last_tokens_[static_cast<std::size_t>(op.matrices.placed)] = tokens_;
+}
+
+// The hottest ones of those that are not resident, half as many as this layer had copied: the link
+// has them done not long after the next routing is known.
+void WayExperts::copy_ahead(const Experts& op) {
+  ahead_.layer = -1;
+  const auto next = static_cast<std::size_t>(op.matrices.placed) + 1;
+  if (!allowed_.copy || !whole_ || areas_.size() < 2 || next == context_.layers.size()) return;
+  const std::int64_t experts = context_.layers[next].experts;
+  if (static_cast<std::int64_t>(op.ids.size()) < kTokensForAhead * experts) return;
+  const std::size_t count = std::min(area_experts_, copies_.size() / 2);
+
+  std::vector<std::int32_t>& chosen = ahead_.experts;
+  chosen.clear();
+  for (std::int32_t e = 0; e < static_cast<std::int32_t>(experts); ++e)
+    if (context_.slots.slot_of(static_cast<int>(next), e) < 0) chosen.push_back(e);
+  const std::vector<std::int32_t>& tokens = last_tokens_[next];
+  if (!tokens.empty()) {
+    std::ranges::stable_sort(chosen, std::ranges::greater(),
+                             [&](std::int32_t e) { return tokens[static_cast<std::size_t>(e)]; });
+  }
+  chosen.resize(std::min(chosen.size(), count));
+  if (chosen.empty()) return;
+  std::ranges::sort(chosen);
+  ahead_.area = &next_area();
+  ahead_.area->used.wait_on(context_.copies.stream());
+  copy_experts(static_cast<int>(next), chosen, ahead_.area->memory);
+  ahead_.queued = std::chrono::steady_clock::now();
+  ahead_.layer = static_cast<int>(next);
+}
+
+WayExperts::Area& WayExperts::next_area() {
+  Area& area = areas_[next_area_];
+  next_area_ = (next_area_ + 1) % areas_.size();
+  return area;
 }
 
 // Neighbours are one copy.
-void WayExperts::copy_round(const Experts& op, std::span<const std::int32_t> experts,
-                            std::byte* to) {
-  const ExpertMatrices::Tiled& tiled =
-      *context_.layers[static_cast<std::size_t>(op.matrices.placed)].tiled;
+void WayExperts::copy_experts(int layer, std::span<const std::int32_t> experts, std::byte* to) {
+  const ExpertMatrices::Tiled& tiled = *context_.layers[static_cast<std::size_t>(layer)].tiled;
   for (std::size_t first = 0; first < experts.size();) {
     std::size_t last = first + 1;
     while (last < experts.size() && experts[last] == experts[last - 1] + 1) ++last;
@@ -187,13 +244,14 @@ void WayExperts::run_copies(Call& call, Clock& clock) {
     run_at(call, context_.slots.table(op.matrices.placed));
   clock.copying.record(copying);
   for (std::size_t round = 0; round < rounds; ++round) {
-    Area& area = areas_[next_area_];
-    next_area_ = (next_area_ + 1) % areas_.size();
+    const bool begun_ahead = round == 0 && clock.counts.ahead > 0;
+    Area& area = begun_ahead ? *ahead_.area : next_area();
+    const std::size_t there = begun_ahead ? static_cast<std::size_t>(clock.counts.ahead) : 0;
     const std::size_t first = round * area_experts_;
     const auto some =
         std::span(copies_).subspan(first, std::min(area_experts_, copies_.size() - first));
-    area.used.wait_on(copying);
-    copy_round(op, some, area.memory);
+    if (!begun_ahead) area.used.wait_on(copying);
+    copy_experts(op.matrices.placed, some.subspan(there), area.memory + there * bytes);
     clock.copied.record(copying);
 
     const std::byte** addresses = addresses_.as<const std::byte*>() + round * experts;
@@ -254,8 +312,7 @@ void WayExperts::run_processor(Call& call, Clock& clock) {
        .matrices = context_.layers[static_cast<std::size_t>(op.matrices.placed)],
        .out = sums});
   context_.processor.synchronize();
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  clock.counts.processor_ms = took.count();
+  clock.counts.processor_ms = ms_since(start);
   call.add(sums);  // the device reads the program's memory
 }
 

@@ -6,8 +6,8 @@ Devices list_devices() {
   return {.found = {}, .problem = "built without CUDA"};
 }
 
-std::size_t fixed_device_bytes(std::size_t /*memory_bytes*/) {
-  return 0;
+std::string Devices::problem_with(int /*index*/) const {
+  return problem;
 }
 
 std::unique_ptr<Ops> make_cuda_ops(const DeviceOptions& /*options*/) {
@@ -18,6 +18,10 @@ std::span<const ExpertMatrices> place_experts(Ops& /*ops*/,
                                               std::span<const ExpertMatrices> /*layers*/,
                                               const ExpertPlacement& /*placement*/,
                                               Ops& /*processor*/) {
+  throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
+}
+
+double measure_link_rate(Ops& /*ops*/) {
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 

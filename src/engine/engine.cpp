@@ -17,6 +17,9 @@
 namespace krasis {
 namespace {
 
+// Prompts in smaller steps are not worth going on with.
+constexpr std::int64_t kLeastChunk = 32;
+
 double ms_between(Sequence::Clock::time_point from, Sequence::Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
@@ -63,8 +66,13 @@ struct Engine::Impl {
   void run();
   bool take_orders();
   void step();
+  std::int64_t best_needed(const Step& step) const;
+  void forward(const Step& step);
   void finish_step(const Step& step);
-  void advance(Sequence& sequence, std::span<float> logits);
+  void give_up(const Step& step, const std::string& error);
+  bool step_down(const Error& error);
+  Choice choose(Sequence& sequence, std::size_t row);
+  void advance(Sequence& sequence, std::size_t row);
   void end(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = "",
            TokenEvent event = {});
   bool deliver(Sequence& sequence, const TokenEvent& event);
@@ -76,7 +84,10 @@ struct Engine::Impl {
   // The engine's thread alone:
   Scheduler scheduler;
   SamplerScratch scratch;
-  HostBuffer logits;  // [max_sequences, vocab]
+  HostBuffer logits;  // [max_sequences, vocab], or instead of them, where few are enough:
+  std::vector<std::int32_t> best_ids;  // [sampled, best_count]
+  std::vector<float> best_logits;      // [sampled, best_count]
+  std::int64_t best_count = 0;         // of the step under way; 0: logits holds whole rows
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;
 
   std::mutex orders;  // guards what follows
@@ -151,19 +162,58 @@ void Engine::Impl::step() {
   if (step.empty()) return;
   publish();  // the step may take long
   try {
-    runner->forward(step.batch,
-                    {logits.as<float>(), static_cast<std::int64_t>(step.batch.logit_rows.size()),
-                     runner->vocab()});
+    forward(step);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory || !step_down(error)) give_up(step, error.what());
+    return;
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    log::error(
-        fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), text));
-    std::vector<std::uint64_t> ids;
-    for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
-    for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, text);
+    give_up(step, error.what());
     return;
   }
   finish_step(step);
+}
+
+// The highest logits of a row that serve every sequence that is sampled; 0: all.
+std::int64_t Engine::Impl::best_needed(const Step& step) const {
+  std::int64_t most = 0;
+  for (const Sequence* sequence : step.sampled) {
+    const std::int64_t needed = sequence->sampler.best_needed(runner->vocab());
+    if (needed == 0) return 0;
+    most = std::max(most, needed);
+  }
+  return most;
+}
+
+void Engine::Impl::forward(const Step& step) {
+  best_count = best_needed(step);
+  if (best_count == 0) {
+    const auto rows = static_cast<std::int64_t>(step.sampled.size());
+    return runner->forward(step.batch, {logits.as<float>(), rows, runner->vocab()});
+  }
+  best_ids.resize(step.sampled.size() * static_cast<std::size_t>(best_count));
+  best_logits.resize(best_ids.size());
+  runner->forward_best(step.batch, {.count = best_count, .ids = best_ids, .values = best_logits});
+}
+
+void Engine::Impl::give_up(const Step& step, const std::string& error) {
+  log::error(
+      fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), error));
+  std::vector<std::uint64_t> ids;
+  for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
+  for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, error);
+}
+
+// Begins everything again in smaller steps; false if they cannot be smaller.
+bool Engine::Impl::step_down(const Error& error) {
+  const std::int64_t before = scheduler.prompt_chunk();
+  const std::int64_t chunk = std::min(before, std::max(kLeastChunk, before / 2));
+  const bool smaller_parts = runner->step_down();
+  if (chunk == before && !smaller_parts) return false;
+  log::warning(
+      fmt::format("engine: {} requests begin again with at most {} tokens of prompts a step: {}",
+                  scheduler.running(), chunk, error.what()));
+  scheduler.restart(chunk);
+  return true;
 }
 
 void Engine::Impl::finish_step(const Step& step) {
@@ -171,18 +221,26 @@ void Engine::Impl::finish_step(const Step& step) {
     if (step.sequences[i]->generated() == 0)
       prompt_tokens += static_cast<std::uint64_t>(step.batch.segments[i].rows);
   scheduler.commit();
-  const auto vocab = static_cast<std::size_t>(runner->vocab());
   // Ending a sequence leaves the step as it is, but the sequence itself is gone: each is touched
   // once.
-  for (std::size_t i = 0; i < step.sampled.size(); ++i)
-    advance(*step.sampled[i], std::span(logits.as<float>() + i * vocab, vocab));
+  for (std::size_t i = 0; i < step.sampled.size(); ++i) advance(*step.sampled[i], i);
+}
+
+Choice Engine::Impl::choose(Sequence& sequence, std::size_t row) {
+  if (best_count == 0) {
+    const auto vocab = static_cast<std::size_t>(runner->vocab());
+    return sequence.sampler.sample({logits.as<float>() + row * vocab, vocab}, scratch);
+  }
+  const auto count = static_cast<std::size_t>(best_count);
+  return sequence.sampler.sample_best(std::span(best_ids).subspan(row * count, count),
+                                      std::span(best_logits).subspan(row * count, count), scratch);
 }
 
 // Chooses the sequence's next token and tells its sink.
-void Engine::Impl::advance(Sequence& sequence, std::span<float> row) {
+void Engine::Impl::advance(Sequence& sequence, std::size_t row) {
   Choice choice;
   try {
-    choice = sequence.sampler.sample(row, scratch);
+    choice = choose(sequence, row);
   } catch (const std::exception& error) {
     end(scheduler.remove(sequence.id), FinishReason::Failed, error.what());
     return;

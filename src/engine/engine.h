@@ -7,7 +7,7 @@
 // pages for its prompt and takes more as it grows; when there are none, the youngest sequence gives
 // up its place, waits at the head of the queue and is computed again later (what it has said stays
 // said). The oldest can always go on, since the cache holds at least one whole context: no request
-// is lost and none waits for ever.
+// is lost and none waits for ever. A step that runs out of memory is begun again in smaller ones.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,9 @@ struct EngineStatus {
 
 class Engine {
  public:
-  // `model` outlives the engine and is used by nobody else meanwhile. Throws Error(OutOfMemory) if
-  // the cache cannot hold one sequence of the context length.
+  // `model` outlives the engine and is used by nobody else meanwhile. Where there is less memory
+  // than was counted the cache gets fewer pages, then fewer slots, and the log says so. Throws
+  // Error(OutOfMemory) if it cannot hold one sequence of the context length asked for.
   Engine(Model& model, const EngineOptions& options);
 
   // As above with any step runner that has limits.max_sequences slots and limits.pages pages.
@@ -73,7 +74,12 @@ class Engine {
   EngineStatus status() const;
 
  private:
-  Engine(Model& model, DType kv_type, const EngineLimits& limits);
+  struct Made {
+    std::unique_ptr<StepRunner> runner;
+    EngineLimits limits;
+  };
+  static Made make_runner(Model& model, const EngineOptions& options);
+  explicit Engine(Made made);
 
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -1,10 +1,17 @@
 #include "engine/model_runner.h"
 
+#include <algorithm>
+#include <fmt/core.h>
+#include <utility>
+
+#include "base/log.h"
 #include "engine/cache_plan.h"
 #include "engine/engine.h"
 
 namespace krasis {
 namespace {
+
+constexpr std::int64_t kLeastPart = 32;  // tokens
 
 EngineLimits limits_for(const Model& model, const EngineOptions& options) {
   const ModelSpec& spec = model.spec();
@@ -27,10 +34,40 @@ StateSize state_size(const EngineLimits& limits, DType kv_type) {
 
 }  // namespace
 
-Engine::Engine(Model& model, const EngineOptions& options)
-    : Engine(model, options.kv_type, limits_for(model, options)) {}
+bool ModelRunner::step_down() {
+  const std::int64_t tokens = model_.part_tokens() / 2;
+  if (tokens < kLeastPart) return false;
+  model_.set_part_tokens(tokens);
+  return true;
+}
 
-Engine::Engine(Model& model, DType kv_type, const EngineLimits& limits)
-    : Engine(std::make_unique<ModelRunner>(model, state_size(limits, kv_type)), limits) {}
+Engine::Made Engine::make_runner(Model& model, const EngineOptions& options) {
+  EngineLimits limits = limits_for(model, options);
+  const std::int64_t least =
+      options.context_length > 0
+          ? (options.context_length + limits.page_tokens - 1) / limits.page_tokens
+          : 1;
+  for (;;) {
+    try {
+      return {std::make_unique<ModelRunner>(model, state_size(limits, options.kv_type)), limits};
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::OutOfMemory) throw;
+      if (limits.pages > least) {
+        limits.pages = std::max(least, limits.pages / 4 * 3);
+      } else if (limits.max_sequences > 1) {
+        limits.max_sequences /= 2;
+      } else {
+        throw;
+      }
+      limits.context_length = std::min(limits.context_length, limits.pages * limits.page_tokens);
+      log::warning(fmt::format("engine: a cache of {} pages and {} slots instead: {}", limits.pages,
+                               limits.max_sequences, error.what()));
+    }
+  }
+}
+
+Engine::Engine(Model& model, const EngineOptions& options) : Engine(make_runner(model, options)) {}
+
+Engine::Engine(Made made) : Engine(std::move(made.runner), made.limits) {}
 
 }  // namespace krasis

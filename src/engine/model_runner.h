@@ -16,6 +16,10 @@ class ModelRunner final : public StepRunner {
   void forward(const Batch& batch, MutableRows logits) override {
     model_.forward(batch, state_, logits);
   }
+  void forward_best(const Batch& batch, const BestLogits& best) override {
+    model_.forward_best(batch, state_, best);
+  }
+  bool step_down() override;
 
  private:
   Model& model_;

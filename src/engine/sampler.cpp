@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "ops/top_logits.h"
 
 namespace krasis {
 namespace {
@@ -21,9 +22,22 @@ bool within(double value, double low, double high) {
   return value >= low && value <= high;
 }
 
+constexpr float kMost = std::numeric_limits<float>::max();
+
+// Throws if the highest logit, or the first that is no number, cannot be sampled from.
+void require_number(float highest, std::int64_t id) {
+  if (!(highest <= kMost)) {
+    throw Error(ErrorCode::Internal,
+                fmt::format("sampling: the logit of token {} is {}; the model's weights or a "
+                            "kernel are damaged",
+                            id, highest));
+  }
+  if (highest < -kMost)
+    throw Error(ErrorCode::Internal, "sampling: every logit is -inf, no token can be chosen");
+}
+
 // The highest logit; throws if the logits cannot be sampled from.
 float highest_of(std::span<const float> logits) {
-  constexpr float kMost = std::numeric_limits<float>::max();
   constexpr std::size_t kLogitLanes = 8;  // side by side, so that the compiler may use vectors
   std::array<float, kLogitLanes> highest_lane;
   highest_lane.fill(-std::numeric_limits<float>::infinity());
@@ -39,13 +53,9 @@ float highest_of(std::span<const float> logits) {
   const float highest = *std::ranges::max_element(highest_lane);
   if (std::ranges::count(bad_lane, 0) != kLogitLanes) {
     const auto first = std::ranges::find_if(logits, [](float logit) { return !(logit <= kMost); });
-    throw Error(ErrorCode::Internal,
-                fmt::format("sampling: the logit of token {} is {}; the model's weights or a "
-                            "kernel are damaged",
-                            first - logits.begin(), *first));
+    require_number(*first, first - logits.begin());
   }
-  if (highest < -kMost)
-    throw Error(ErrorCode::Internal, "sampling: every logit is -inf, no token can be chosen");
+  require_number(highest, 0);
   return highest;
 }
 
@@ -155,6 +165,10 @@ std::int32_t Sampler::draw(std::span<const float> logits, float highest, Sampler
         scratch.distribution.draw(options_.top_p, options_.min_p, random_));
   }
   select_best(logits, top_k, scratch.best);
+  return draw_from_best(highest, scratch);
+}
+
+std::int32_t Sampler::draw_from_best(float highest, SamplerScratch& scratch) {
   // By id, so that the draw does not depend on how the selection went.
   std::ranges::sort(scratch.best, {}, &TokenLogprob::id);
   scratch.best_logits.clear();
@@ -163,11 +177,33 @@ std::int32_t Sampler::draw(std::span<const float> logits, float highest, Sampler
   return scratch.best[scratch.distribution.draw(options_.top_p, options_.min_p, random_)].id;
 }
 
+bool Sampler::penalizes() const {
+  return options_.repetition_penalty != 1 || options_.presence_penalty != 0 ||
+         options_.frequency_penalty != 0;
+}
+
 void Sampler::remember(std::int32_t id) {
-  if (options_.repetition_penalty != 1 || options_.presence_penalty != 0 ||
-      options_.frequency_penalty != 0) {
-    ++generated_[id];
-  }
+  if (penalizes()) ++generated_[id];
+}
+
+std::int64_t Sampler::best_needed(std::int64_t vocab) const {
+  if (penalizes() || !options_.logit_bias.empty() || options_.logprobs) return 0;
+  if (options_.temperature == 0) return 1;
+  return options_.top_k < vocab && options_.top_k <= kMostTopLogits ? options_.top_k : 0;
+}
+
+Choice Sampler::sample_best(std::span<const std::int32_t> ids, std::span<const float> logits,
+                            SamplerScratch& scratch) {
+  const float highest = logits.front();
+  require_number(highest, ids.front());
+  Choice choice;
+  choice.id = ids.front();
+  if (options_.temperature == 0 || options_.top_k == 1) return choice;
+  scratch.best.clear();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(options_.top_k); ++i)
+    if (logits[i] >= -kMost) scratch.best.push_back({ids[i], logits[i]});
+  choice.id = draw_from_best(highest, scratch);
+  return choice;
 }
 
 }  // namespace krasis

@@ -49,9 +49,18 @@ class Sampler {
   // logit is NaN or +infinity or if none is finite.
   Choice sample(std::span<float> logits, SamplerScratch& scratch);
 
+  // How many of the highest logits are all that it looks at; 0 if it looks at others too.
+  std::int64_t best_needed(std::int64_t vocab) const;
+  // The same choice as sample() from the best_needed() highest logits or more, in the order of
+  // ops/top_logits.h.
+  Choice sample_best(std::span<const std::int32_t> ids, std::span<const float> logits,
+                     SamplerScratch& scratch);
+
  private:
   void adjust(std::span<float> logits) const;
+  bool penalizes() const;
   std::int32_t draw(std::span<const float> logits, float highest, SamplerScratch& scratch);
+  std::int32_t draw_from_best(float highest, SamplerScratch& scratch);
   void remember(std::int32_t id);
 
   SamplingOptions options_;

@@ -103,6 +103,12 @@ void Scheduler::commit() {
     step_.sequences[i]->cached += step_.batch.segments[i].rows;
 }
 
+void Scheduler::restart(std::int64_t prompt_chunk) {
+  limits_.prompt_chunk = prompt_chunk;
+  while (!running_.empty()) preempt_youngest();
+  step_ = {};
+}
+
 std::unique_ptr<Sequence> Scheduler::remove(std::uint64_t id) {
   const auto is_it = [id](const auto& sequence) { return sequence->id == id; };
   std::unique_ptr<Sequence> found;

@@ -35,6 +35,11 @@ class Scheduler {
   // The planned step was computed: its tokens are in the caches.
   void commit();
 
+  // The planned step failed and may have left half of it in the caches: who runs begins again, in
+  // the same order, with at most this many tokens of prompts a step.
+  void restart(std::int64_t prompt_chunk);
+  std::int64_t prompt_chunk() const { return limits_.prompt_chunk; }
+
   // Takes a sequence out, with its pages and slot given back; nullptr if there is none.
   std::unique_ptr<Sequence> remove(std::uint64_t id);
   // Any one of them, nullptr if there are none.

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "model/batch.h"
+#include "model/model.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
@@ -19,8 +20,15 @@ class StepRunner {
 
   // Afterwards the caches hold the batch's tokens, in the pages and slots that its segments name.
   // logits: [batch.logit_rows.size(), vocab()]. A segment with past == 0 begins a sequence,
-  // whatever its slot held before. May throw; the engine then gives up the sequences of this batch.
+  // whatever its slot held before. May throw: after Error(OutOfMemory) the engine begins the
+  // sequences again with smaller steps while there are any, else it gives those of this batch up.
   virtual void forward(const Batch& batch, MutableRows logits) = 0;
+
+  // As forward(), but each row's highest logits are all that is wanted (ops/top_logits.h).
+  virtual void forward_best(const Batch& batch, const BestLogits& best) = 0;
+
+  // Makes later steps need less memory; false if they cannot.
+  virtual bool step_down() { return false; }
 };
 
 }  // namespace krasis

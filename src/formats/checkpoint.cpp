@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -32,8 +33,10 @@ std::map<std::string, std::string> weight_map_of(const std::filesystem::path& in
     fail(ErrorCode::Corrupt, dir, name + ": has no weight_map");
   std::map<std::string, std::string> result;
   for (const auto& [tensor, file] : map->items()) {
-    if (!file.is_string())
-      fail(ErrorCode::Corrupt, dir, name + ": \"" + tensor + "\": file name is not a text");
+    if (!file.is_string()) {
+      fail(ErrorCode::Corrupt, dir,
+           fmt::format("{}: \"{}\": file name is not a text", name, tensor));
+    }
     const std::filesystem::path path = file.get<std::string>();
     if (path.empty() || path != path.filename() || path == "..")
       fail(ErrorCode::Corrupt, dir, name + ": " + file.dump() + " is not a file name");
@@ -71,7 +74,8 @@ void Checkpoint::add_sharded(const std::filesystem::path& index_path) {
     if (shard == nullptr) {
       if (!std::filesystem::exists(dir_ / file)) {
         fail(ErrorCode::NotFound, dir_,
-             "shard " + file + " is missing (it holds \"" + tensor + "\"); finish the download");
+             fmt::format("shard {} is missing (it holds \"{}\"); finish the download", file,
+                         tensor));
       }
       files_.push_back(std::make_unique<SafetensorsFile>(dir_ / file));
       shard = files_.back().get();
@@ -79,7 +83,7 @@ void Checkpoint::add_sharded(const std::filesystem::path& index_path) {
     const SafetensorsEntry* entry = shard->find(tensor);
     if (entry == nullptr) {
       fail(ErrorCode::Corrupt, dir_,
-           file + " has no tensor \"" + tensor + "\", which the index places there");
+           fmt::format("{} has no tensor \"{}\", which the index places there", file, tensor));
     }
     entries_.emplace(tensor, Place{shard, entry});
   }

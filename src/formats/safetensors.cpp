@@ -113,9 +113,10 @@ class Reader {
       fail(name, "has no data_offsets of two numbers");
     const std::size_t begin = offset_of(name, offsets->at(0));
     const std::size_t end = offset_of(name, offsets->at(1));
-    if (begin > end)
+    if (begin > end) {
       fail(name,
            "offsets " + std::to_string(begin) + ".." + std::to_string(end) + " run backwards");
+    }
     const std::size_t available = file_.size() - data_start_;
     if (end > available) {
       fail(name, "ends at byte " + std::to_string(end) + " of " + std::to_string(available) +

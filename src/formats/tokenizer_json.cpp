@@ -124,9 +124,10 @@ MetaspaceSpec parse_metaspace(const Node& node) {
   const std::string scheme = node.text("prepend_scheme", "");
   if (scheme == "first") metaspace.prepend = PrependScheme::First;
   if (scheme == "never") metaspace.prepend = PrependScheme::Never;
-  if (scheme != "" && scheme != "first" && scheme != "never" && scheme != "always")
+  if (scheme != "" && scheme != "first" && scheme != "never" && scheme != "always") {
     node.fail(ErrorCode::Unsupported,
               fmt::format("prepend_scheme \"{}\" is not supported", scheme));
+  }
   if (!node.flag("add_prefix_space", true)) metaspace.prepend = PrependScheme::Never;
   return metaspace;
 }
@@ -232,9 +233,10 @@ void parse_model(const Node& model, const TokenizerSax& sax, BpeSpec& bpe) {
   if (type != "BPE") refuse(model, "model", type);
   if (!sax.has_vocabulary()) model.corrupt("has no \"vocab\" object");
   if (!sax.has_merges()) model.corrupt("has no \"merges\" array");
-  if (const auto dropout = model.find("dropout"); dropout && dropout->json() != 0.0)
+  if (const auto dropout = model.find("dropout"); dropout && dropout->json() != 0.0) {
     dropout->fail(ErrorCode::Unsupported,
                   "a tokenizer that drops merges at random is not supported");
+  }
   if (const auto unk = model.find("unk_token")) bpe.unk_token = unk->text();
   bpe.continuing_subword_prefix = model.text("continuing_subword_prefix", "");
   bpe.end_of_word_suffix = model.text("end_of_word_suffix", "");

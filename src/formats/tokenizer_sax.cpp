@@ -18,9 +18,10 @@ void TokenizerSax::fail(const std::string& path, const std::string& what) const 
 }
 
 void TokenizerSax::fail_here() const {
-  if (inside_ == Inside::Vocabulary)
+  if (inside_ == Inside::Vocabulary) {
     fail(fmt::format("model.vocab[\"{}\"]", token_),
          fmt::format("is not an integer from 0 to {}", max_id_));
+  }
   fail(fmt::format("model.merges[{}]", bpe_.merges.size()),
        "is neither \"left right\" nor [left, right]");
 }

@@ -67,11 +67,13 @@ class GroupedQueryLayer final : public LayerPart {
                        std::int64_t heads) const {
     if (!norm.empty()) step.ops.rms_norm({.x = rows, .weight = norm, .eps = eps_, .out = rows});
     const RotaryRows& table = step.rotary[rotary_];
-    step.ops.rotary({.x = rows.columns(0, spec_.rotary.dim()),
+    const MutableRows rotated = rows.columns(0, spec_.rotary.dim());
+    step.ops.rotary({.x = rotated,
                      .cosine = table.cosine,
                      .sine = table.sine,
                      .heads = heads,
-                     .interleaved = spec_.rotary.interleaved});
+                     .interleaved = spec_.rotary.interleaved,
+                     .out = rotated});
   }
 
   GroupedQueryAttention spec_;

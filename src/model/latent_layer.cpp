@@ -94,14 +94,12 @@ class LatentLayer final : public LayerPart {
     step.ops.beside([&] { append_keys(step, x, kv); });
 
     const MutableRows query = queries(step, x);  // [tokens * heads, nope + rope]
-    const MutableRows query_rope = query.columns(spec_.nope_dim, rope);
-    rotate(step, query_rope, spec_.heads);
     const MutableRows absorbed = step.workspace.rows(query.rows, latent + rope);
+    rotate(step, query.columns(spec_.nope_dim, rope), spec_.heads, absorbed.columns(latent, rope));
     step.ops.head_linear({.x = query.columns(0, spec_.nope_dim),
                           .weight = key_up_.matrix,
                           .heads = spec_.heads,
                           .out = absorbed.columns(0, latent)});
-    step.ops.copy({.x = query_rope, .out = absorbed.columns(latent, rope)});
 
     const MutableRows mixed = step.workspace.rows(query.rows, latent);
     step.ops.join();
@@ -125,7 +123,8 @@ class LatentLayer final : public LayerPart {
     step.ops.linear({.x = x, .weight = kv_down_.matrix, .bias = kv_down_bias_, .out = keys});
     const MutableRows latent = keys.columns(0, spec_.kv_lora_rank);
     step.ops.rms_norm({.x = latent, .weight = kv_norm_, .eps = eps(), .out = latent});
-    rotate(step, keys.columns(spec_.kv_lora_rank, spec_.rope_dim), 1);
+    const MutableRows rope = keys.columns(spec_.kv_lora_rank, spec_.rope_dim);
+    rotate(step, rope, 1, rope);
     step.ops.kv_append({.keys = keys, .values = {}, .kv = kv, .segments = step.batch.segments});
   }
 
@@ -143,13 +142,14 @@ class LatentLayer final : public LayerPart {
     return query.split(spec_.heads);
   }
 
-  void rotate(const Step& step, MutableRows rows, std::int64_t heads) const {
+  void rotate(const Step& step, Rows rows, std::int64_t heads, MutableRows out) const {
     const RotaryRows& table = step.rotary[rotary_];
     step.ops.rotary({.x = rows,
                      .cosine = table.cosine,
                      .sine = table.sine,
                      .heads = heads,
-                     .interleaved = spec_.rotary.interleaved});
+                     .interleaved = spec_.rotary.interleaved,
+                     .out = out});
   }
 
   float eps() const { return static_cast<float>(spec_.norm_eps); }

@@ -51,6 +51,13 @@ class LayerPart {
   virtual ~LayerPart() = default;
 
   virtual void run(const Step& step, Rows x, MutableRows out) const = 0;
+
+  // As run(), or with the result in two pieces, out + rest: true then. Who adds it to the residual
+  // stream can add both at once.
+  virtual bool run_in_two(const Step& step, Rows x, MutableRows out, MutableRows /*rest*/) const {
+    run(step, x, out);
+    return false;
+  }
 };
 
 // Load the part of layer number `layer`. `rotary` collects the tables that it will ask for.

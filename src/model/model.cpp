@@ -1,6 +1,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <cstring>
 #include <fmt/format.h>
 
 #include "model/layer.h"
@@ -56,15 +57,32 @@ struct Model::Impl {
   Impl(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
        const DenseFormats& formats, Ops& backend, std::int64_t most_part_tokens);
 
-  void forward(const Batch& batch, const ModelState& state, MutableRows logits, Observer* observer);
-  std::span<const std::int32_t> place(std::span<const std::int32_t> values);
+  // What is wanted of the batch's logit rows: all logits, or the best.
+  struct Wanted {
+    MutableRows logits{};
+    const BestLogits* best = nullptr;
+    Observer* observer = nullptr;
+  };
+  void forward(const Batch& batch, const ModelState& state, const Wanted& wanted);
+  struct Inputs {
+    std::span<const std::int32_t> ids, positions;  // [tokens]
+  };
+  Inputs place(const Batch& batch);
   void reserve_constants(std::int64_t tokens);
-  MutableRows embed(std::span<const std::int32_t> ids);                      // [tokens, hidden]
-  void run_layer(const Step& step, std::int64_t layer, MutableRows hidden);  // in place
+  MutableRows embed(std::span<const std::int32_t> ids);  // [tokens, hidden]
+  // hidden becomes what the layer makes of it. normed comes in as its norm for the mixer; it leaves
+  // as that by next_norm, if there is one.
+  void run_layer(const Step& step, std::int64_t layer, MutableRows hidden, MutableRows normed,
+                 const DenseVector* next_norm);
   // All tokens through all layers: at once, or part by part through each layer before the next.
-  void run_whole(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
+  // `normed` comes out as the final norm of all tokens if it has rows.
+  void run_whole(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden,
+                 MutableRows normed);
   void run_parts(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
-  void head(const Step& step, Rows hidden, MutableRows logits);
+  MutableRows norm_wanted(const Step& step, Rows hidden);  // the rows whose logits are wanted
+  void run_all(const Step& step, const Inputs& inputs, MutableRows logits);
+  // Of `logits` in memory(), as `wanted` says.
+  void hand_back(const Wanted& wanted, Rows logits, const BestLogits& best);
 
   ModelSpec spec;
   Ops& ops;
@@ -110,12 +128,14 @@ Model::Impl::Impl(const ModelDescription& description, TensorSource& source,
   dense_bytes = loader.owned_bytes();
 }
 
-std::span<const std::int32_t> Model::Impl::place(std::span<const std::int32_t> values) {
-  if (ops.memory().is_host()) return values;
-  const auto placed = workspace.integers(static_cast<std::int64_t>(values.size()));
-  ops.memory().upload(reinterpret_cast<std::byte*>(placed.data()), values.data(),
-                      values.size_bytes());
-  return placed;
+Model::Impl::Inputs Model::Impl::place(const Batch& batch) {
+  if (ops.memory().is_host()) return {batch.ids, batch.positions};
+  std::vector<std::int32_t> both = batch.ids;  // one copy instead of two
+  both.insert(both.end(), batch.positions.begin(), batch.positions.end());
+  const std::span<std::int32_t> placed = workspace.integers(std::ssize(both));
+  ops.memory().upload(reinterpret_cast<std::byte*>(placed.data()), both.data(),
+                      placed.size_bytes());
+  return {placed.first(batch.ids.size()), placed.last(batch.ids.size())};
 }
 
 void Model::Impl::reserve_constants(std::int64_t tokens) {
@@ -136,23 +156,34 @@ MutableRows Model::Impl::embed(std::span<const std::int32_t> ids) {
   return hidden;
 }
 
-void Model::Impl::run_layer(const Step& step, std::int64_t layer, MutableRows hidden) {
+void Model::Impl::run_layer(const Step& step, std::int64_t layer, MutableRows hidden,
+                            MutableRows normed, const DenseVector* next_norm) {
   const Workspace::Scope scope(workspace);
   const Layer& parts = layers[static_cast<std::size_t>(layer)];
-  const MutableRows normed = workspace.rows(hidden.rows, hidden.cols);
   const MutableRows change = workspace.rows(hidden.rows, hidden.cols);
-  ops.rms_norm({.x = hidden, .weight = parts.mixer_norm, .eps = eps, .out = normed});
+  AddNorm add = {.x = hidden,
+                 .y = change,
+                 .z = {},
+                 .weight = parts.ffn_norm,
+                 .eps = eps,
+                 .sum = hidden,
+                 .out = normed};
   parts.mixer->run(step, normed, change);
-  ops.add({.x = hidden, .y = change, .out = hidden});
-  ops.rms_norm({.x = hidden, .weight = parts.ffn_norm, .eps = eps, .out = normed});
-  parts.ffn->run(step, normed, change);
-  ops.add({.x = hidden, .y = change, .out = hidden});
+  ops.add_norm(add);
+  if (next_norm != nullptr) {
+    const MutableRows rest = workspace.rows(hidden.rows, hidden.cols);
+    if (parts.ffn->run_in_two(step, normed, change, rest)) add.z = rest;
+    add.weight = *next_norm;
+    ops.add_norm(add);
+  } else {
+    parts.ffn->run(step, normed, change);
+    ops.add({.x = hidden, .y = change, .out = hidden});
+  }
   if (step.observer != nullptr)
     show(step, hidden, [&](Rows rows) { step.observer->hidden(layer, rows); });
 }
 
-void Model::Impl::head(const Step& step, Rows hidden, MutableRows logits) {
-  const Workspace::Scope scope(workspace);
+MutableRows Model::Impl::norm_wanted(const Step& step, Rows hidden) {
   const std::vector<std::int32_t>& wanted = step.batch.logit_rows;
   const MutableRows rows = workspace.rows(static_cast<std::int64_t>(wanted.size()), spec.hidden);
   for (std::size_t first = 0; first < wanted.size();) {  // runs of rows next to each other
@@ -164,8 +195,7 @@ void Model::Impl::head(const Step& step, Rows hidden, MutableRows logits) {
     first = last;
   }
   ops.rms_norm({.x = rows, .weight = final_norm, .eps = eps, .out = rows});
-  const Matrix& weight = unembedding.matrix.rows > 0 ? unembedding.matrix : embedding.matrix;
-  ops.linear({.x = rows, .weight = weight, .bias = {}, .out = logits});
+  return rows;
 }
 
 // A step in which every sequence has one token and wants its logits: the same work every time.
@@ -174,10 +204,16 @@ bool is_decode(const Batch& batch) {
 }
 
 void Model::Impl::run_whole(const Step& step, std::span<const std::int32_t> positions,
-                            MutableRows hidden) {
+                            MutableRows hidden, MutableRows normed) {
   rotary.compute(positions, ops, workspace);
-  for (std::size_t layer = 0; layer < layers.size(); ++layer)
-    run_layer(step, static_cast<std::int64_t>(layer), hidden);
+  const bool norm_at_the_end = normed.rows > 0;
+  if (!norm_at_the_end) normed = workspace.rows(hidden.rows, hidden.cols);
+  ops.rms_norm({.x = hidden, .weight = layers[0].mixer_norm, .eps = eps, .out = normed});
+  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+    const DenseVector* next_norm = norm_at_the_end ? &final_norm : nullptr;
+    if (layer + 1 < layers.size()) next_norm = &layers[layer + 1].mixer_norm;
+    run_layer(step, static_cast<std::int64_t>(layer), hidden, normed, next_norm);
+  }
 }
 
 void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> positions,
@@ -198,22 +234,57 @@ void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> posi
                          .observer = nullptr,
                          .zeros = step.zeros.first(count),
                          .ones = step.ones.first(count)};
-      run_layer(some, static_cast<std::int64_t>(layer), hidden.slice(first, part.tokens()));
+      const MutableRows rows = hidden.slice(first, part.tokens());
+      const MutableRows normed = workspace.rows(rows.rows, rows.cols);
+      ops.rms_norm({.x = rows, .weight = layers[layer].mixer_norm, .eps = eps, .out = normed});
+      run_layer(some, static_cast<std::int64_t>(layer), rows, normed, nullptr);
       first += part.tokens();
     }
   }
 }
 
-void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRows logits,
-                          Observer* observer) {
+void Model::Impl::run_all(const Step& step, const Inputs& inputs, MutableRows logits) {
+  const MutableRows hidden = embed(inputs.ids);
+  MutableRows normed;
+  if (hidden.rows > std::ssize(step.zeros)) {
+    run_parts(step, inputs.positions, hidden);
+  } else {
+    if (logits.rows == hidden.rows) normed = workspace.rows(hidden.rows, hidden.cols);
+    run_whole(step, inputs.positions, hidden, normed);
+  }
+  if (logits.rows == 0) return;
+  if (normed.rows == 0) normed = norm_wanted(step, hidden);
+  const Matrix& weight = unembedding.matrix.rows > 0 ? unembedding.matrix : embedding.matrix;
+  ops.linear({.x = normed, .weight = weight, .bias = {}, .out = logits});
+}
+
+void Model::Impl::hand_back(const Wanted& wanted, Rows logits, const BestLogits& best) {
+  Memory& memory = ops.memory();
+  if (memory.is_host() || logits.rows == 0) return ops.synchronize();
+  const auto download = [&](auto* to, const auto* from, std::size_t count) {
+    memory.download(to, reinterpret_cast<const std::byte*>(from), count * sizeof(*to));
+  };
+  if (wanted.best == nullptr) {
+    for (std::int64_t row = 0; row < logits.rows; ++row)
+      download(wanted.logits.row(row), logits.row(row), static_cast<std::size_t>(spec.vocab));
+    return;
+  }
+  // Ids and values lie behind one another: one copy instead of two.
+  std::vector<std::int32_t> both(2 * best.ids.size());
+  download(both.data(), best.ids.data(), both.size());
+  std::copy_n(both.begin(), best.ids.size(), wanted.best->ids.begin());
+  std::memcpy(wanted.best->values.data(), both.data() + best.ids.size(), best.values.size_bytes());
+}
+
+void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wanted& wanted) {
   const Workspace::Scope scope(workspace);
   const std::int64_t tokens = batch.tokens();
-  const auto wanted = static_cast<std::int64_t>(batch.logit_rows.size());
+  const auto rows = static_cast<std::int64_t>(batch.logit_rows.size());
+  Observer* const observer = wanted.observer;
   const std::int64_t parts = observer != nullptr ? 1 : (tokens + part_tokens - 1) / part_tokens;
   const std::int64_t most = parts == 1 ? tokens : part_tokens;
   reserve_constants(most);
-  const auto ids = place(batch.ids);
-  const auto positions = place(batch.positions);
+  const Inputs inputs = place(batch);
   const auto count = static_cast<std::size_t>(most);
   const Step step = {.batch = batch,
                      .state = state,
@@ -223,25 +294,28 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, MutableRo
                      .observer = observer,
                      .zeros = {constants.back().zeros.as<std::int32_t>(), count},
                      .ones = {constants.back().ones.as<float>(), count}};
-  Memory& memory = ops.memory();
-  const MutableRows results = memory.is_host() ? logits : workspace.rows(wanted, spec.vocab);
+  const bool is_host = ops.memory().is_host();
+  const MutableRows logits =
+      is_host && wanted.best == nullptr ? wanted.logits : workspace.rows(rows, spec.vocab);
+  BestLogits best = wanted.best == nullptr ? BestLogits{} : *wanted.best;
+  if (!is_host && wanted.best != nullptr) {
+    const std::size_t places = best.ids.size();
+    best.ids = workspace.integers(2 * static_cast<std::int64_t>(places)).first(places);
+    best.values = {reinterpret_cast<float*>(best.ids.data() + places), places};
+  }
   const auto work = [&] {
-    const MutableRows hidden = embed(ids);
-    parts == 1 ? run_whole(step, positions, hidden) : run_parts(step, positions, hidden);
-    if (wanted > 0) head(step, hidden, results);
+    run_all(step, inputs, logits.slice(0, rows));
+    if (wanted.best == nullptr) return;
+    ops.top_logits({.logits = logits, .count = best.count, .ids = best.ids, .values = best.values});
   };
   ops.begin_step(batch.segments, tokens);
   if (is_decode(batch) && observer == nullptr) {
-    ops.run_step({.tokens = tokens, .state = state.identity()}, work);
+    ops.run_step({.tokens = tokens, .state = state.identity(), .best = best.count}, work);
   } else {
     const Pass pass(ops, tokens, parts);
     work();
   }
-  ops.synchronize();
-  if (memory.is_host()) return;
-  const auto row_bytes = static_cast<std::size_t>(spec.vocab) * sizeof(float);
-  for (std::int64_t row = 0; row < wanted; ++row)
-    memory.download(logits.row(row), reinterpret_cast<std::byte*>(results.row(row)), row_bytes);
+  hand_back(wanted, logits, best);
 }
 
 Model::Model(const ModelDescription& description, TensorSource& source, const ExpertStore* experts,
@@ -262,6 +336,28 @@ Memory& Model::memory() const {
   return impl_->ops.memory();
 }
 
+void Model::reserve(std::size_t bytes) {
+  impl_->reserve_constants(impl_->part_tokens);
+  const auto constants = static_cast<std::size_t>(impl_->part_tokens) * 2 * sizeof(float);
+  impl_->workspace.reserve(bytes - std::min(bytes, constants));
+}
+
+std::size_t Model::workspace_bytes() const {
+  std::size_t bytes = impl_->workspace.bytes();
+  for (const Impl::Constants& some : impl_->constants)
+    bytes += some.zeros.bytes() + some.ones.bytes();
+  return bytes;
+}
+
+std::int64_t Model::part_tokens() const {
+  return impl_->part_tokens;
+}
+
+void Model::set_part_tokens(std::int64_t tokens) {
+  ensure(tokens >= 1, "model: parts of no tokens");
+  impl_->part_tokens = tokens;
+}
+
 void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, Observer* observer) {
   check(batch, state.size());
   const auto wanted = static_cast<std::int64_t>(batch.logit_rows.size());
@@ -271,7 +367,15 @@ void Model::forward(const Batch& batch, ModelState& state, MutableRows logits, O
                             wanted, impl_->spec.vocab));
   }
   check_ids("embedding", batch.ids, impl_->spec.vocab);
-  if (batch.tokens() > 0) impl_->forward(batch, state, logits, observer);
+  if (batch.tokens() > 0)
+    impl_->forward(batch, state, {.logits = logits, .best = nullptr, .observer = observer});
+}
+
+void Model::forward_best(const Batch& batch, ModelState& state, const BestLogits& best) {
+  check(batch, state.size());
+  check_ids("embedding", batch.ids, impl_->spec.vocab);
+  if (batch.tokens() > 0)
+    impl_->forward(batch, state, {.logits = {}, .best = &best, .observer = nullptr});
 }
 
 }  // namespace krasis

@@ -32,6 +32,13 @@ class Observer {
   virtual void router_logits(std::int64_t layer, Rows rows) = 0;
 };
 
+// Of each row whose logits are wanted, its highest (ops/top_logits.h).
+struct BestLogits {
+  std::int64_t count = 0;         // of a row
+  std::span<std::int32_t> ids{};  // [rows * count], in the program's own memory
+  std::span<float> values{};      // [rows * count]
+};
+
 class Model {
  public:
   static constexpr std::int64_t kPartTokens = 8192;
@@ -48,11 +55,23 @@ class Model {
   std::size_t dense_bytes() const;  // held by the model itself in memory()
   Memory& memory() const;           // of its ops; states for it are made there
 
+  // Allocates what steps need for intermediate results at once: `bytes` as budget/step_bytes.h
+  // counts them. Without it they grow when they must. Before the first step. Throws
+  // Error(OutOfMemory).
+  void reserve(std::size_t bytes);
+  std::size_t workspace_bytes() const;  // allocated for intermediate results
+
+  std::int64_t part_tokens() const;
+  void set_part_tokens(std::int64_t tokens);
+
   // Runs all of the batch's tokens through all layers and writes the wanted rows' logits.
   // logits: [batch.logit_rows.size(), spec().vocab], in the program's own memory. The state then
   // holds the tokens.
   void forward(const Batch& batch, ModelState& state, MutableRows logits,
                Observer* observer = nullptr);
+
+  // The same for who needs the highest logits only: they are few, and need not come from a device.
+  void forward_best(const Batch& batch, ModelState& state, const BestLogits& best);
 
  private:
   struct Impl;

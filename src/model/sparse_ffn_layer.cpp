@@ -24,12 +24,14 @@ class SparseFfnLayer final : public LayerPart {
 
   void run(const Step& step, Rows x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
+    const MutableRows shared = shared_ ? step.workspace.rows(x.rows, x.cols) : MutableRows{};
+    if (run_in_two(step, x, out, shared)) step.ops.add({.x = out, .y = shared, .out = out});
+  }
+
+  bool run_in_two(const Step& step, Rows x, MutableRows out, MutableRows shared) const override {
+    const Workspace::Scope scope(step.workspace);
     const Routing& routing = spec_.routing;
-    MutableRows shared;
-    if (shared_) {
-      shared = step.workspace.rows(x.rows, x.cols);
-      step.ops.beside([&] { run_shared(step, x, shared); });
-    }
+    if (shared_) step.ops.beside([&] { run_shared(step, x, shared); });
     const MutableRows logits = step.workspace.rows(x.rows, routing.experts);
     step.ops.linear({.x = x, .weight = router_.matrix, .bias = {}, .out = logits});
     if (step.observer != nullptr)
@@ -48,7 +50,7 @@ class SparseFfnLayer final : public LayerPart {
                       .matrices = experts_,
                       .out = out});
     step.ops.join();
-    if (shared_) step.ops.add({.x = out, .y = shared, .out = out});
+    return shared_.has_value();
   }
 
  private:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/error.h"
+
 namespace krasis {
 namespace {
 
@@ -9,6 +11,19 @@ constexpr std::size_t kRowAlignment = 256;                    // a device's wide
 constexpr std::size_t kSmallestBlock = std::size_t{4} << 20;  // a decode step of a large model
 
 }  // namespace
+
+void Workspace::reserve(std::size_t bytes) {
+  ensure(used_bytes_ == 0 && block_ == 0, "workspace: it is in use");
+  if (bytes <= this->bytes()) return;
+  blocks_.clear();
+  blocks_.push_back(memory_.allocate(bytes));
+}
+
+std::size_t Workspace::bytes() const {
+  std::size_t whole = 0;
+  for (const Buffer& block : blocks_) whole += block.bytes();
+  return whole;
+}
 
 MutableRows Workspace::rows(std::int64_t count, std::int64_t cols) {
   const auto elements = static_cast<std::size_t>(count) * static_cast<std::size_t>(cols);
@@ -29,9 +44,7 @@ std::byte* Workspace::take(std::size_t bytes) {
     used_bytes_ = 0;
   }
   if (block_ == blocks_.size()) {
-    std::size_t whole = kSmallestBlock;
-    for (const Buffer& block : blocks_) whole += block.bytes();
-    blocks_.push_back(memory_.allocate(std::max(whole, bytes)));
+    blocks_.push_back(memory_.allocate(std::max(kSmallestBlock + this->bytes(), bytes)));
   }
   std::byte* const start = blocks_[block_].data() + used_bytes_;
   used_bytes_ += bytes;

@@ -15,6 +15,11 @@ class Workspace {
  public:
   explicit Workspace(Memory& memory) : memory_(memory) {}
 
+  // Allocates at once what steps will need together, so that it is one piece and none too much.
+  // Before anything is taken.
+  void reserve(std::size_t bytes);
+  std::size_t bytes() const;  // allocated
+
   // Contiguous, aligned to 256 bytes, not cleared; valid until the innermost Scope ends.
   MutableRows rows(std::int64_t count, std::int64_t cols);
   std::span<std::int32_t> integers(std::int64_t count);

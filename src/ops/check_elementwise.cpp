@@ -88,6 +88,33 @@ void check(const GatedRmsNorm& op) {
   distinct(kName, "out", op.out, "weight", row_of(op.weight), InPlace::No);
 }
 
+void check(const AddNorm& op) {
+  constexpr const char* kName = "add_norm";
+  ops_check::rows(kName, "x", op.x);
+  ops_check::rows(kName, "y", op.y);
+  ops_check::rows(kName, "z", op.z);
+  ops_check::rows(kName, "sum", op.sum);
+  ops_check::rows(kName, "out", op.out);
+  const bool fits = same_shape(op.x, op.y) && (op.z.rows == 0 || same_shape(op.x, op.z)) &&
+                    same_shape(op.x, op.sum) && same_shape(op.x, op.out) && op.x.cols > 0 &&
+                    static_cast<std::int64_t>(op.weight.size()) == op.x.cols;
+  require(fits, kName, [&] {
+    return "x " + shape_of(op.x) + ", y " + shape_of(op.y) + ", z " + shape_of(op.z) + ", weight " +
+           count_of(op.weight) + ", sum " + shape_of(op.sum) + ", out " + shape_of(op.out) +
+           " do not fit together";
+  });
+  require_eps(kName, op.eps);
+  distinct(kName, "sum", op.sum, "x", op.x, InPlace::Yes);
+  distinct(kName, "sum", op.sum, "out", op.out, InPlace::No);
+  distinct(kName, "out", op.out, "x", op.x, InPlace::No);
+  for (const MutableRows& result : {op.sum, op.out}) {
+    const char* const name = result.data == op.sum.data ? "sum" : "out";
+    distinct(kName, name, result, "y", op.y, InPlace::No);
+    distinct(kName, name, result, "z", op.z, InPlace::No);
+    distinct(kName, name, result, "weight", row_of(op.weight), InPlace::No);
+  }
+}
+
 void check(const Add& op) {
   constexpr const char* kName = "add";
   ops_check::rows(kName, "x", op.x);
@@ -162,15 +189,18 @@ void check(const Rotary& op) {
   ops_check::rows(kName, "cosine", op.cosine);
   ops_check::rows(kName, "sine", op.sine);
   // cols / 2 is compared, not cols: 2 * cols of the table could overflow.
-  const bool fits = op.heads > 0 && same_shape(op.cosine, op.sine) && op.x.cols % 2 == 0 &&
-                    op.x.cols / 2 == op.cosine.cols && op.x.rows % op.heads == 0 &&
-                    op.x.rows / op.heads == op.cosine.rows;
+  ops_check::rows(kName, "out", op.out);
+  const bool fits = op.heads > 0 && same_shape(op.cosine, op.sine) && same_shape(op.x, op.out) &&
+                    op.x.cols % 2 == 0 && op.x.cols / 2 == op.cosine.cols &&
+                    op.x.rows % op.heads == 0 && op.x.rows / op.heads == op.cosine.rows;
   require(fits, kName, [&] {
     return "x " + shape_of(op.x) + ", cosine " + shape_of(op.cosine) + ", sine " +
-           shape_of(op.sine) + ", " + std::to_string(op.heads) + " heads do not fit together";
+           shape_of(op.sine) + ", out " + shape_of(op.out) + ", " + std::to_string(op.heads) +
+           " heads do not fit together";
   });
-  distinct(kName, "x", op.x, "cosine", op.cosine, InPlace::No);
-  distinct(kName, "x", op.x, "sine", op.sine, InPlace::No);
+  distinct(kName, "out", op.out, "x", op.x, InPlace::Yes);
+  distinct(kName, "out", op.out, "cosine", op.cosine, InPlace::No);
+  distinct(kName, "out", op.out, "sine", op.sine, InPlace::No);
 }
 
 }  // namespace krasis

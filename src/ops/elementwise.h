@@ -35,6 +35,15 @@ struct GatedRmsNorm {
   MutableRows out;  // [tokens, width]
 };
 
+// sum = x + (y + z), each addition rounded to F32; out = rms_norm(sum). What a layer's part adds to
+// the residual stream comes in one piece or in two (z may have no rows). sum may be x.
+struct AddNorm {
+  Rows x, y, z;                   // [tokens, hidden]; z or [0, 0]
+  std::span<const float> weight;  // [hidden]
+  float eps = 0;
+  MutableRows sum, out;  // [tokens, hidden]
+};
+
 // out = x + y. out may be x or y.
 struct Add {
   Rows x, y;        // [tokens, width]
@@ -58,6 +67,7 @@ void check(const Embedding& op);
 void check_shapes(const Embedding& op);  // all but what ids holds
 void check(const RmsNorm& op);
 void check(const GatedRmsNorm& op);
+void check(const AddNorm& op);
 void check(const Add& op);
 void check(const Copy& op);
 void check(const SigmoidMultiply& op);

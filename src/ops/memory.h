@@ -25,6 +25,8 @@ class Memory {
   virtual bool is_host() const = 0;
   // Bytes that can still be allocated; 0 if unknown.
   virtual std::size_t free_bytes() const = 0;
+  // Bytes that are allocated; 0 if unknown.
+  virtual std::size_t used_bytes() const { return 0; }
 
   // Zeroed, aligned to 256 bytes. Throws Error(OutOfMemory) with the sizes.
   Buffer allocate(std::size_t bytes);

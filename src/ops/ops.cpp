@@ -29,6 +29,11 @@ void Ops::gated_rms_norm(const GatedRmsNorm& op) {
   if (op.x.rows > 0) do_gated_rms_norm(op);
 }
 
+void Ops::add_norm(const AddNorm& op) {
+  check(op);
+  if (op.x.rows > 0) do_add_norm(op);
+}
+
 void Ops::add(const Add& op) {
   check(op);
   if (op.x.rows > 0) do_add(op);
@@ -97,6 +102,11 @@ void Ops::route(const Route& op) {
 void Ops::experts(const Experts& op) {
   memory().is_host() ? check(op) : check_shapes(op);
   if (op.x.rows > 0) do_experts(op);
+}
+
+void Ops::top_logits(const TopLogits& op) {
+  check(op);
+  if (op.logits.rows > 0) do_top_logits(op);
 }
 
 }  // namespace krasis

@@ -22,6 +22,7 @@
 #include "ops/linear.h"
 #include "ops/memory.h"
 #include "ops/rotary.h"
+#include "ops/top_logits.h"
 
 namespace krasis {
 
@@ -29,6 +30,7 @@ namespace krasis {
 struct StepKey {
   std::int64_t tokens = 0;
   std::uint64_t state = 0;
+  std::int64_t best = 0;  // highest logits that are wanted of a row; 0: all
 
   friend auto operator<=>(const StepKey&, const StepKey&) = default;
 };
@@ -70,6 +72,7 @@ class Ops {
   void embedding(const Embedding& op);
   void rms_norm(const RmsNorm& op);
   void gated_rms_norm(const GatedRmsNorm& op);
+  void add_norm(const AddNorm& op);
   void add(const Add& op);
   void copy(const Copy& op);
   void sigmoid_multiply(const SigmoidMultiply& op);
@@ -84,11 +87,13 @@ class Ops {
   void delta_net(const DeltaNet& op);
   void route(const Route& op);
   void experts(const Experts& op);
+  void top_logits(const TopLogits& op);
 
  private:
   virtual void do_embedding(const Embedding& op) = 0;
   virtual void do_rms_norm(const RmsNorm& op) = 0;
   virtual void do_gated_rms_norm(const GatedRmsNorm& op) = 0;
+  virtual void do_add_norm(const AddNorm& op) = 0;
   virtual void do_add(const Add& op) = 0;
   virtual void do_copy(const Copy& op) = 0;
   virtual void do_sigmoid_multiply(const SigmoidMultiply& op) = 0;
@@ -103,6 +108,7 @@ class Ops {
   virtual void do_delta_net(const DeltaNet& op) = 0;
   virtual void do_route(const Route& op) = 0;
   virtual void do_experts(const Experts& op) = 0;
+  virtual void do_top_logits(const TopLogits& op) = 0;
 };
 
 // The oracle: plain loops in double, straight from the formulae. Never used for serving.

@@ -12,6 +12,7 @@ namespace krasis::reference {
 void embedding(const Embedding& op);
 void rms_norm(const RmsNorm& op);
 void gated_rms_norm(const GatedRmsNorm& op);
+void add_norm(const AddNorm& op);
 void add(const Add& op);
 void copy(const Copy& op);
 void sigmoid_multiply(const SigmoidMultiply& op);
@@ -26,6 +27,7 @@ void delta_gates(const DeltaGates& op);
 void delta_net(const DeltaNet& op);
 void route(const Route& op);
 void experts(const Experts& op);
+void top_logits(const TopLogits& op);
 
 inline double sigmoid(double z) {
   return 1 / (1 + std::exp(-z));

@@ -42,6 +42,16 @@ void gated_rms_norm(const GatedRmsNorm& op) {
   }
 }
 
+void add_norm(const AddNorm& op) {
+  for (std::int64_t t = 0; t < op.x.rows; ++t) {
+    for (std::int64_t d = 0; d < op.x.cols; ++d) {
+      const float added = op.y.row(t)[d] + (op.z.rows > 0 ? op.z.row(t)[d] : 0.0F);
+      op.sum.row(t)[d] = op.x.row(t)[d] + added;
+    }
+  }
+  rms_norm({.x = op.sum, .weight = op.weight, .eps = op.eps, .out = op.out});
+}
+
 void add(const Add& op) {
   for (std::int64_t t = 0; t < op.x.rows; ++t) {
     for (std::int64_t d = 0; d < op.x.cols; ++d)
@@ -78,14 +88,14 @@ void rotary(const Rotary& op) {
   for (std::int64_t r = 0; r < op.x.rows; ++r) {
     const std::int64_t token = r / op.heads;
     for (std::int64_t i = 0; i < half; ++i) {
-      float& first = op.x.row(r)[op.interleaved ? 2 * i : i];
-      float& second = op.x.row(r)[op.interleaved ? 2 * i + 1 : i + half];
-      const double a = first;
-      const double b = second;
+      const std::int64_t first = op.interleaved ? 2 * i : i;
+      const std::int64_t second = op.interleaved ? 2 * i + 1 : i + half;
+      const double a = op.x.row(r)[first];
+      const double b = op.x.row(r)[second];
       const double c = op.cosine.row(token)[i];
       const double s = op.sine.row(token)[i];
-      first = static_cast<float>(a * c - b * s);
-      second = static_cast<float>(b * c + a * s);
+      op.out.row(r)[first] = static_cast<float>(a * c - b * s);
+      op.out.row(r)[second] = static_cast<float>(b * c + a * s);
     }
   }
 }

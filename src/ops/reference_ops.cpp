@@ -11,6 +11,7 @@ class ReferenceOps : public Ops {
   void do_embedding(const Embedding& op) override { reference::embedding(op); }
   void do_rms_norm(const RmsNorm& op) override { reference::rms_norm(op); }
   void do_gated_rms_norm(const GatedRmsNorm& op) override { reference::gated_rms_norm(op); }
+  void do_add_norm(const AddNorm& op) override { reference::add_norm(op); }
   void do_add(const Add& op) override { reference::add(op); }
   void do_copy(const Copy& op) override { reference::copy(op); }
   void do_sigmoid_multiply(const SigmoidMultiply& op) override { reference::sigmoid_multiply(op); }
@@ -25,6 +26,7 @@ class ReferenceOps : public Ops {
   void do_delta_net(const DeltaNet& op) override { reference::delta_net(op); }
   void do_route(const Route& op) override { reference::route(op); }
   void do_experts(const Experts& op) override { reference::experts(op); }
+  void do_top_logits(const TopLogits& op) override { reference::top_logits(op); }
 };
 
 }  // namespace

@@ -17,15 +17,16 @@ struct RotaryTable {
   MutableRows cosine, sine;  // [tokens, rotary_dim / 2]
 };
 
-// Rotates pairs of x in place. With half = rotary_dim / 2 and (c, s) of the row's token:
+// out = x with its pairs rotated. With half = rotary_dim / 2 and (c, s) of the row's token:
 //   halves:      a = x[i], b = x[i + half];  interleaved: a = x[2i], b = x[2i + 1]
-//   a' = a c - b s,  b' = b c + a s, written where a and b were.
-// x holds exactly the rotated columns; row r belongs to token r / heads.
+//   a' = a c - b s,  b' = b c + a s, written to the places of a and b.
+// x holds exactly the rotated columns; row r belongs to token r / heads. out may be x.
 struct Rotary {
-  MutableRows x;      // [tokens * heads, rotary_dim]
+  Rows x;             // [tokens * heads, rotary_dim]
   Rows cosine, sine;  // [tokens, rotary_dim / 2]
   std::int64_t heads = 1;
   bool interleaved = false;
+  MutableRows out;  // [tokens * heads, rotary_dim]
 };
 
 void check(const RotaryTable& op);

@@ -42,7 +42,8 @@ double end_of(double link, const ProcessorWork& work, double start) {
 }
 
 double link_seconds(const WayCosts& costs, std::size_t copies) {
-  return copies == 0 ? 0 : costs.after_copies + static_cast<double>(copies) * costs.copy;
+  if (copies == 0 && costs.link_busy <= 0) return 0;
+  return costs.link_busy + static_cast<double>(copies) * costs.copy + costs.after_copies;
 }
 
 }  // namespace
@@ -59,6 +60,7 @@ AllowedWays allowed_ways(const ExpertPlacement& placement, std::int64_t tokens) 
 WayCosts way_costs(const ExpertPlacement& placement, std::size_t expert_bytes) {
   const auto bytes = static_cast<double>(expert_bytes);
   WayCosts costs{.copy = placement.link_rate > 0 ? bytes / placement.link_rate : 0,
+                 .link_busy = 0,
                  .after_copies = kAfterCopies,
                  .processor = placement.processor_rate > 0 ? bytes / placement.processor_rate : 0,
                  .processor_beside = 0,
@@ -128,8 +130,9 @@ PromptTimes predict(const ExpertPlacement& placement, const PromptShape& shape) 
   const std::vector<std::int32_t> counts(missing, std::max(each, 1));
   std::vector<Way> ways(missing, Way::None);
   const double layer = divide(counts, costs, allowed_ways(placement, shape.tokens), ways);
-  return {.ring = std::max(layers * layer_copy, device) + layer_copy,
-          .ways = device + layers * static_cast<double>(shape.parts) * layer};
+  return {
+      .ring = std::max(layers * layer_copy + device / std::max(layers, 1.0), device + layer_copy),
+      .ways = device + layers * static_cast<double>(shape.parts) * layer};
 }
 
 bool goes_by_ways(const ExpertPlacement& placement, const PromptShape& shape) {

@@ -21,6 +21,7 @@ enum class Way : std::uint8_t {
 // experts come to it.
 struct WayCosts {
   double copy = 0;              // of an expert over the link
+  double link_busy = 0;         // before, with copies that were started earlier
   double after_copies = 0;      // until the device is done after the last copy
   double processor = 0;         // of an expert with few tokens on the processor: reading it
   double processor_beside = 0;  // the same while the link reads as well

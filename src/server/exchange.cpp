@@ -28,10 +28,11 @@ asio::awaitable<Result> run_on(asio::thread_pool& pool, Work work) {
         failed = std::current_exception();
       }
       const auto executor = asio::get_associated_executor(handler);
-      asio::post(executor,
-                 [handler = std::move(handler), failed, result = std::move(result)]() mutable {
-                   std::move(handler)(failed, std::move(result));
-                 });
+      // Nothing of the result stays behind here: the coroutine's thread alone ends its life.
+      asio::post(executor, [handler = std::move(handler), failed = std::move(failed),
+                            result = std::move(result)]() mutable {
+        std::move(handler)(std::move(failed), std::move(result));
+      });
     });
   };
   return asio::async_initiate<const asio::use_awaitable_t<>, void(std::exception_ptr, Result)>(
@@ -211,8 +212,8 @@ void Exchange::log_end(const char* how) const {
   if (prepared_.choices.all().empty()) return;
   const auto usage = prepared_.choices.all().front()->usage();
   log::debug(
-      fmt::format("server: {}: {} + {} tokens, waited {:.0f} ms, prefill {:.0f} ms, decode "
-                  "{:.0f} ms",
+      fmt::format("server: {}: {} + {} tokens, waited {:.2f} ms, prefill {:.2f} ms, decode "
+                  "{:.2f} ms",
                   how, prepared_.prompt_tokens, completion_tokens(prepared_), usage.queue_ms,
                   usage.prefill_ms, usage.decode_ms));
 }

@@ -53,7 +53,9 @@ int Server::port() const {
 }
 
 std::string Server::url() const {
-  return fmt::format("http://{}:{}", impl_->state.options.host, port());
+  const std::string& host = impl_->state.options.host;
+  const bool is_ipv6 = host.find(':') != std::string::npos;
+  return fmt::format("http://{}:{}", is_ipv6 ? "[" + host + "]" : host, port());
 }
 
 void Server::set_progress(std::uint64_t done, std::uint64_t total) {

@@ -153,10 +153,11 @@ void BpeModel::encode_whole(std::string_view word, BpeScratch& scratch,
   }
   scratch.ids_.clear();
   start_symbols(word, scratch.ids_);
-  if (scratch.ids_.size() <= kShortWord)
+  if (scratch.ids_.size() <= kShortWord) {
     merge_short(scratch.ids_, scratch.ranks_);
-  else
+  } else {
     merge_long(scratch);
+  }
   ids.insert(ids.end(), scratch.ids_.begin(), scratch.ids_.end());
 }
 

@@ -14,14 +14,15 @@ std::optional<char> byte_token(std::string_view token) {
   if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
   int value = 0;
   for (const char c : token.substr(3, 2)) {
-    if (c >= '0' && c <= '9')
+    if (c >= '0' && c <= '9') {
       value = value * 16 + (c - '0');
-    else if (c >= 'a' && c <= 'f')
+    } else if (c >= 'a' && c <= 'f') {
       value = value * 16 + (c - 'a' + 10);
-    else if (c >= 'A' && c <= 'F')
+    } else if (c >= 'A' && c <= 'F') {
       value = value * 16 + (c - 'A' + 10);
-    else
+    } else {
       return std::nullopt;
+    }
   }
   return static_cast<char>(value);
 }
@@ -120,10 +121,11 @@ DecodeStream::DecodeStream(const Decoder& decoder)
       fused_states_(decoder.fused_steps_.size()) {}
 
 void DecodeStream::push(std::string_view token, std::string& out) {
-  if (decoder_->token_steps_.empty())
+  if (decoder_->token_steps_.empty()) {
     fuse(token, out);
-  else
+  } else {
     run_token(0, std::string(token), out);
+  }
 }
 
 void DecodeStream::run_token(std::size_t step, std::string token, std::string& out) {

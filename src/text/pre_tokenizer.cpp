@@ -48,10 +48,11 @@ std::vector<Cut> fold(Iterator first, Iterator last, const Join& joins, bool bac
   bool previous = false;
   for (; first != last; ++first) {
     if (joins(first->is_match, previous) && !pieces.empty()) {
-      if (backwards)
+      if (backwards) {
         pieces.back().span.begin = first->span.begin;
-      else
+      } else {
         pieces.back().span.end = first->span.end;
+      }
     } else {
       pieces.push_back(*first);
     }
@@ -189,10 +190,11 @@ void PreTokenizer::cut_pattern(std::size_t step, std::string_view piece, bool is
   cuts.clear();
   std::size_t done = 0;
   const auto take = [&](std::size_t begin, std::size_t end, bool is_match) {
-    if (split.behavior == SplitBehavior::Isolated)
+    if (split.behavior == SplitBehavior::Isolated) {
       emit({begin, end});
-    else
+    } else {
       cuts.push_back({{begin, end}, is_match != split.invert});
+    }
   };
   while (const std::optional<Span> match = matches.next()) {
     if (done != match->begin) take(done, match->begin, false);
@@ -253,10 +255,11 @@ std::string_view PreTokenizer::rewrite(std::size_t step, std::string_view piece,
                       (metaspace.prepend == PrependScheme::First && is_start);
   if (wanted && !starts) out = metaspace.replacement;
   for (const char c : piece) {
-    if (c == ' ')
+    if (c == ' ') {
       out += metaspace.replacement;
-    else
+    } else {
       out.push_back(c);
+    }
   }
   return out;
 }

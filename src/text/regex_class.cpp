@@ -92,9 +92,10 @@ bool is_category(std::string_view name) {
 }
 
 RegexClass category_class(std::string_view name) {
-  if (name == "C" || name == "Cn")  // the additions are assigned now
+  if (name == "C" || name == "Cn") {  // the additions are assigned now
     return {.items = "",
             .alternatives = {fmt::format("(?:(?![{}])\\p{{{}}})", additions(""), name)}};
+  }
   return {.items = fmt::format("\\p{{{}}}{}", name, additions(name)), .alternatives = {}};
 }
 

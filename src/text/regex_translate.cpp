@@ -83,10 +83,11 @@ class Translator {
       case '+':
       case '?':
         out_ += static_cast<char>(c);
-        if (take("?"))
+        if (take("?")) {
           out_ += '?';
-        else if (take("+"))
+        } else if (take("+")) {
           out_ += '+';
+        }
         return;
       case '{':
         if (!interval()) atom(escaped('{'));
@@ -147,18 +148,20 @@ class Translator {
     std::string options;
     while (!looking_at(":") && !looking_at(")")) {
       const char32_t c = next();
-      if (c == 'i' || c == '-')
+      if (c == 'i' || c == '-') {
         options += static_cast<char>(c);
-      else if (c == 'm')
+      } else if (c == 'm') {
         options += 's';
-      else
+      } else {
         refuse(fmt::format("the option {}", escaped(c)));
+      }
     }
     out_ += "(?" + options + ":";
-    if (next() == ':')
+    if (next() == ':') {
       groups_.push_back({.start = start});
-    else
+    } else {
       ++groups_.back().extra;
+    }
     atom_.reset();
   }
 
@@ -263,14 +266,15 @@ class Translator {
     int digits = 0;
     for (; digits < max_digits && at_ < pattern_.size(); ++digits, ++at_) {
       const char c = pattern_[at_];
-      if (c >= '0' && c <= '9')
+      if (c >= '0' && c <= '9') {
         value = value * 16 + static_cast<char32_t>(c - '0');
-      else if (c >= 'a' && c <= 'f')
+      } else if (c >= 'a' && c <= 'f') {
         value = value * 16 + static_cast<char32_t>(c - 'a' + 10);
-      else if (c >= 'A' && c <= 'F')
+      } else if (c >= 'A' && c <= 'F') {
         value = value * 16 + static_cast<char32_t>(c - 'A' + 10);
-      else
+      } else {
         break;
+      }
     }
     const bool surrogate = value >= 0xD800 && value <= 0xDFFF;
     if (digits < min_digits || value > 0x10FFFF || surrogate) refuse("this hexadecimal escape");
@@ -330,10 +334,11 @@ class Translator {
   }
 
   static void add_set(RegexClass& set, const RegexClass& added, bool negated) {
-    if (negated)
+    if (negated) {
       set.alternatives.push_back(added.expression(true));
-    else
+    } else {
       set.add(added);
+    }
   }
 
   Escape class_character() {

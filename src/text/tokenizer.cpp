@@ -107,7 +107,7 @@ void Tokenizer::State::add_tokens(const TokenizerSpec& spec) {
     by_id[*id] = &token;
     max_id = std::max(max_id, *id);
   }
-  const auto size = static_cast<std::size_t>(max_id + 1);
+  const auto size = static_cast<std::size_t>(std::int64_t{max_id} + 1);
   spelling.resize(size);
   decoding.resize(size);
   special.assign(size, 0);
@@ -165,10 +165,11 @@ void Tokenizer::State::push(DecodeStream& stream, std::int32_t id, bool skip_spe
                             std::string& out) const {
   const std::optional<std::string_view> token = decoding.get(id);
   if (!token || (skip_special && special[static_cast<std::size_t>(id)] != 0)) return;
-  if (decoder.is_byte_level_only())
+  if (decoder.is_byte_level_only()) {
     stream.push_bytes(*token, out);
-  else
+  } else {
     stream.push(*token, out);
+  }
 }
 
 void Tokenizer::State::encode_text(std::string_view text, bool parse_special,

@@ -24,8 +24,7 @@ void compare(const Shape& shape, DType dtype, const std::vector<Sequence>& seque
   const Cache cache(shape, dtype, sequences);
   const std::int64_t rows = cache.tokens * shape.heads;
   StridedRows queries(rows, shape.key_dim, normal_values(rows * shape.key_dim, 3)),
-      expected(rows, shape.value_dim,
-               std::vector<float>(static_cast<std::size_t>(rows * shape.value_dim), 77));
+      expected(rows, shape.value_dim);
   Attention op{.queries = queries.view(),
                .kv = cache.kv,
                .segments = cache.segments,
@@ -40,8 +39,7 @@ void compare(const Shape& shape, DType dtype, const std::vector<Sequence>& seque
   const double tolerance = 2 * ((dim / 4 + 16) * std::sqrt(dim) + 64) * kUlp / 2;
   const std::vector<float> magnitude(static_cast<std::size_t>(rows * shape.value_dim), 6);
   for_each_backend([&](Ops& ops) {
-    StridedRows actual(rows, shape.value_dim,
-                       std::vector<float>(static_cast<std::size_t>(rows * shape.value_dim), 77));
+    StridedRows actual(rows, shape.value_dim);
     op.out = actual.view();
     ops.attention(op);
     expect_near(actual.values(), expected.values(), magnitude, rounded(tolerance));

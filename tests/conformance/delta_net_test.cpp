@@ -7,6 +7,7 @@ using test::absolute;
 using test::expect_near;
 using test::for_each_backend;
 using test::kUlp;
+using test::mark_idle_slots;
 using test::normal_values;
 using test::relative_error;
 using test::rounded;
@@ -28,7 +29,8 @@ TEST(Conformance, CausalConv) {
       const auto all = segments();
       const auto values = normal_values(kDeltaTokens * channels, 1);
       const auto weight = normal_values(channels * width, 2);
-      const auto before = normal_values(kSlots * (width - 1) * channels + 1, 3);
+      auto before = normal_values(kSlots * (width - 1) * channels + 1, 3);
+      mark_idle_slots(all, kSlots, before);
       auto expected_state = before;
       StridedRows x(kDeltaTokens, channels, values), expected(kDeltaTokens, channels);
       CausalConv op{.x = x.view(),
@@ -143,6 +145,7 @@ TEST(Conformance, DeltaNet) {
     SCOPED_TRACE("key_dim " + std::to_string(heads.key_dim));
     const auto all = segments();
     DeltaCase given(heads);
+    mark_idle_slots(all, kSlots, given.before);
     auto expected_state = given.before;
     StridedRows expected(kDeltaTokens, heads.value_heads * heads.value_dim);
     make_reference_ops()->delta_net(given.op(all, expected_state, expected));

@@ -87,6 +87,37 @@ TEST(Conformance, GatedRmsNorm) {
   }
 }
 
+TEST(Conformance, AddNorm) {
+  for (const Size& size : {Size{1, 1}, {3, 7}, {2, 8}, {5, 17}, {1, 2048}, {1, 5120}, {300, 65}}) {
+    const std::int64_t rows = size.rows;
+    const std::int64_t cols = size.cols;
+    const auto values = normal_values(rows * cols, 20);
+    const auto weight = normal_values(cols, 21);
+    StridedRows x(rows, cols, values), y(rows, cols, normal_values(rows * cols, 22), 5),
+        z(rows, cols, normal_values(rows * cols, 23)), sum(rows, cols), expected(rows, cols);
+    for (const bool two : {false, true}) {
+      AddNorm op{.x = x.view(),
+                 .y = y.view(),
+                 .z = two ? Rows(z.view()) : Rows{},
+                 .weight = weight,
+                 .eps = 1e-6F,
+                 .sum = sum.view(),
+                 .out = expected.view()};
+      make_reference_ops()->add_norm(op);
+      for_each_backend([&](Ops& ops) {
+        StridedRows stream(rows, cols, values), actual(rows, cols);
+        op.x = op.sum = stream.view();
+        op.out = actual.view();
+        ops.add_norm(op);
+        EXPECT_EQ(stream.values(), sum.values());
+        EXPECT_TRUE(stream.gaps_untouched());
+        expect_near(actual.values(), expected.values(), expected.values(), norm_tolerance(cols));
+        EXPECT_TRUE(actual.gaps_untouched());
+      });
+    }
+  }
+}
+
 TEST(Conformance, AddAndCopyAreExact) {
   for (const Size& size : kSizes) {
     const std::int64_t rows = size.rows;
@@ -161,16 +192,23 @@ TEST(Conformance, Rotary) {
                   .cosine = cosine.view(),
                   .sine = sine.view(),
                   .heads = heads,
-                  .interleaved = interleaved};
+                  .interleaved = interleaved,
+                  .out = expected.view()};
         make_reference_ops()->rotary(op);
         // |a c| + |b s| of numbers that are all below 5
         const std::vector<float> magnitude(values.size(), 2 * 5 * 5);
         for_each_backend([&](Ops& ops) {
           StridedRows actual(tokens * heads, 2 * half, values);
-          op.x = actual.view();
+          op.x = op.out = actual.view();
           ops.rotary(op);
           expect_near(actual.values(), expected.values(), magnitude, kUlp);
           EXPECT_TRUE(actual.gaps_untouched());
+          StridedRows given(tokens * heads, 2 * half, values), elsewhere(tokens * heads, 2 * half);
+          op.x = given.view();
+          op.out = elsewhere.view();
+          ops.rotary(op);
+          EXPECT_EQ(elsewhere.values(), actual.values());
+          EXPECT_TRUE(elsewhere.gaps_untouched());
         });
       }
     }

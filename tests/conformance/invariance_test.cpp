@@ -1,6 +1,7 @@
 // A token's result is the same number to the last bit whatever else is computed in the call, and
 // with any number of threads.
 
+#include "base/float8.h"
 #include "base/thread_pool.h"
 #include "conformance/support.h"
 #include "cpu/cpu_ops.h"
@@ -56,15 +57,18 @@ TEST(Invariance, LinearOfATokenAloneAndAmongOthers) {
   }
 }
 
-TEST(Invariance, AttentionOfAPromptAndTokenByToken) {
+// A cache of T: float or e4m3.
+template <class T>
+void expect_attention_does_not_depend_on_steps(DType type, T (*number)(float)) {
   constexpr std::int64_t kTokens = 600;  // three chunks
   constexpr std::int64_t kHeads = 6, kKvHeads = 2, kDim = 24, kPageTokens = 50;
   const std::int64_t cached = 12 * kKvHeads * kPageTokens * kDim;
-  auto keys = normal_values(cached, 1);
-  auto values = normal_values(cached, 2);
+  std::vector<T> keys, values;
+  for (const float value : normal_values(cached, 1)) keys.push_back(number(value));
+  for (const float value : normal_values(cached, 2)) values.push_back(number(value));
   const PagedKv kv{.keys = reinterpret_cast<std::byte*>(keys.data()),
                    .values = reinterpret_cast<std::byte*>(values.data()),
-                   .dtype = DType::F32,
+                   .dtype = type,
                    .pages = 12,
                    .page_tokens = kPageTokens,
                    .kv_heads = kKvHeads,
@@ -92,6 +96,11 @@ TEST(Invariance, AttentionOfAPromptAndTokenByToken) {
     ASSERT_EQ(prompt, stepped);
     ASSERT_EQ(prompt, chunked);
   });
+}
+
+TEST(Invariance, AttentionOfAPromptAndTokenByToken) {
+  expect_attention_does_not_depend_on_steps<float>(DType::F32, [](float value) { return value; });
+  expect_attention_does_not_depend_on_steps<e4m3>(DType::F8E4M3, to_e4m3);
 }
 
 TEST(Invariance, DeltaNetOfAPromptAndTokenByToken) {

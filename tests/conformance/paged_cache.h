@@ -72,14 +72,16 @@ class PagedCache {
 
  private:
   static void fill(std::vector<std::byte>& bytes, std::int64_t count, DType dtype, unsigned seed) {
+    bytes.resize(static_cast<std::size_t>(count) * size_of(dtype));
+    std::byte* next = bytes.data();
     for (const float value : normal_values(count, seed)) {
       const bf16 half = to_bf16(value);
       const e4m3 quarter = to_e4m3(value);
-      const void* const first = dtype == DType::F32      ? static_cast<const void*>(&value)
-                                : dtype == DType::F8E4M3 ? static_cast<const void*>(&quarter)
-                                                         : static_cast<const void*>(&half);
-      const auto* const from = static_cast<const std::byte*>(first);
-      bytes.insert(bytes.end(), from, from + size_of(dtype));
+      const void* number = &value;
+      if (dtype == DType::BF16) number = &half;
+      if (dtype == DType::F8E4M3) number = &quarter;
+      std::memcpy(next, number, size_of(dtype));
+      next += size_of(dtype);
     }
   }
   std::vector<std::byte> keys_, values_;

@@ -11,6 +11,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ inline std::vector<float> absolute(std::vector<float> values) {
   return values;
 }
 
+// What results hold before they are computed.
+constexpr float kUntouched = 12345;
+
 // How far apart rows are beyond their length; even ones meet paths for aligned rows.
 inline std::int64_t row_gap() {
   const char* gap = std::getenv("KRASIS_TEST_ROW_GAP");
@@ -43,7 +47,7 @@ inline std::int64_t row_gap() {
 class StridedRows {
  public:
   StridedRows(std::int64_t rows, std::int64_t cols, std::int64_t gap = row_gap())
-      : values_(static_cast<std::size_t>(rows * (cols + gap) + 1), kGap),
+      : values_(static_cast<std::size_t>(rows * (cols + gap) + 1), kUntouched),
         view_(values_.data(), rows, cols, cols + gap) {}
   StridedRows(std::int64_t rows, std::int64_t cols, const std::vector<float>& values,
               std::int64_t gap = row_gap())
@@ -64,13 +68,12 @@ class StridedRows {
   bool gaps_untouched() const {
     for (std::int64_t r = 0; r < view_.rows; ++r) {
       for (std::int64_t c = view_.cols; c < view_.stride; ++c)
-        if (view_.row(r)[c] != kGap) return false;
+        if (view_.row(r)[c] != kUntouched) return false;
     }
-    return values_.back() == kGap;
+    return values_.back() == kUntouched;
   }
 
  private:
-  static constexpr float kGap = 12345;
   std::vector<float> values_;
   MutableRows view_;
 };
@@ -97,11 +100,28 @@ inline void expect_near(const std::vector<float>& actual, const std::vector<floa
   }
 }
 
-// The length of the difference, in lengths of what is expected.
+// Marks the state of slots in which no segment has tokens as kUntouched.
+inline void mark_idle_slots(std::span<const Segment> segments, std::int64_t slots,
+                            std::vector<float>& state) {
+  const std::int64_t size = static_cast<std::int64_t>(state.size()) / slots;
+  for (std::int64_t slot = 0; slot < slots; ++slot) {
+    const bool busy = std::any_of(segments.begin(), segments.end(), [&](const Segment& segment) {
+      return segment.rows > 0 && segment.slot == slot;
+    });
+    if (!busy) std::fill_n(state.begin() + slot * size, size, kUntouched);
+  }
+}
+
+// The length of the difference, in lengths of what is expected. What is expected to be kUntouched
+// must be, and has no length: it would hide errors of the rest.
 inline double relative_error(const std::vector<float>& actual, const std::vector<float>& expected) {
   double difference = 0;
   double length = 0;
   for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (expected[i] == kUntouched) {
+      if (actual[i] != kUntouched) return std::numeric_limits<double>::infinity();
+      continue;
+    }
     difference += std::pow(double{actual[i]} - double{expected[i]}, 2);
     length += std::pow(double{expected[i]}, 2);
   }

@@ -46,6 +46,12 @@ class Commands(unittest.TestCase):
             self.assertIn("mansion", result.stdout)
         shutil.rmtree(MODELS / "demo-next" / ".krasis_cache", ignore_errors=True)
 
+    def test_the_cache_may_be_fp8(self):
+        words = ("run", "small", "-p", "What is the capital of France?", "--temperature", 0)
+        for kind in ("bf16", "fp8_e4m3"):
+            self.assertIn("Paris", self.run_program(*words, "--kv-dtype", kind).stdout)
+        self.check_refused(2, "fp8 not in {bf16,fp8_e4m3}", *words, "--kv-dtype", "fp8")
+
     def test_quantize_builds_once(self):
         self.assertIn("built", self.run_program("quantize", "small").stdout)
         self.assertIn("was there already", self.run_program("quantize", "small").stdout)
@@ -134,6 +140,62 @@ class Commands(unittest.TestCase):
             out = self.run_program("perplexity", "small", text, "--path", path, "--json")
             results[path] = json.loads(out.stdout.splitlines()[-1])
         self.assertLess(abs(results["prefill"]["perplexity"] / results["decode"]["perplexity"] - 1), 1e-3)
+
+    def plan(self, *words):
+        result = self.run_program("plan", *words, "--selected-gpus", "none", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        report = json.loads(result.stdout)
+        for memory in (report["vram"], report["ram"]):
+            self.assertEqual(sum(bytes for name, bytes in memory.items() if name != "total_bytes"),
+                             memory["total_bytes"])
+        return report
+
+    def write_config(self, **changes):
+        config = {"model_type": "qwen3_moe", "hidden_size": 4096, "vocab_size": 151936, "num_hidden_layers": 94,
+                  "max_position_embeddings": 40960, "rms_norm_eps": 1e-6, "num_attention_heads": 64,
+                  "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8,
+                  "moe_intermediate_size": 1536, "intermediate_size": 12288, "norm_topk_prob": True,
+                  "rope_theta": 1e6, "tie_word_embeddings": False, "eos_token_id": 1} | changes
+        folder = self.home / "config-only"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    def test_plan_needs_config_json_alone(self):
+        folder = self.write_config()
+        card = self.plan(folder, "--vram", "24GiB")
+        self.assertEqual(card["mode"], "auto")
+        self.assertLessEqual(card["vram"]["total_bytes"], 24 << 30)
+        self.assertAlmostEqual(card["ram"]["experts_bytes"] / 1e9, 117, delta=1)
+        self.assertEqual(card["vram"]["resident_experts_bytes"] + card["streamed_bytes_per_pass"],
+                         94 * 128 * 9732096)
+        self.assertGreater(card["context_tokens"], 4096)
+        for rates in (card["decode"], *card["prefill"]):
+            self.assertGreater(rates["expected_tokens_per_second"], 0)
+            self.assertLessEqual(rates["expected_tokens_per_second"], rates["bound_tokens_per_second"])
+        self.assertEqual(self.plan(folder)["mode"], "processor")
+        self.assertIn("kv cache", self.run_program("plan", folder, "--vram", "24GiB").stdout)
+
+    def test_plan_takes_the_settings_of_a_run(self):
+        folder = self.write_config()
+        asked = self.plan(folder, "--vram", "40GiB", "--context-length", 32768, "--expert-divisor", 47)
+        self.assertEqual(asked["mode"], "grouped(47)")
+        self.assertEqual(asked["context_tokens"], 32768)
+        less = self.plan(folder, "--vram", "24GiB", "--vram-reserve", "4GiB")
+        self.assertLessEqual(less["vram"]["total_bytes"], 20 << 30)
+        for model in ("demo", "demo-next"):
+            self.assertEqual(self.plan(MODELS / model, "--vram", "8GiB")["mode"], "persistent")
+
+    def test_plan_refuses_in_one_sentence(self):
+        folder = self.write_config()
+        self.check_refused(3, "--attention-quant int8 makes it fit", "plan", folder, "--vram", "14GiB")
+        self.check_refused(3, "more memory", "plan", folder, "--vram", "1GiB")
+        self.check_refused(2, "made for 40960", "plan", folder, "--context-length", 50000)
+        self.check_refused(2, "expert-divisor", "plan", folder, "--expert-divisor", "-2")
+        self.check_refused(2, "config.json", "plan", self.home)
+        huge = self.write_config(num_experts=65536, hidden_size=1 << 22, moe_intermediate_size=1 << 22,
+                                 num_hidden_layers=1000)
+        self.check_refused(2, "more than any machine holds", "plan", huge, "--vram", "16GiB")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ class RunningServer:
                 raise AssertionError(f"still busy: {health}")
             time.sleep(0.02)
 
+    def engine_times(self):
+        """ms waited, of the prompt and of the rest, of the next request that ends; with --log-level debug."""
+        for line in self.process.stderr:
+            found = re.search(r"waited ([0-9.]+) ms, prefill ([0-9.]+) ms, decode ([0-9.]+) ms", line)
+            if found:
+                return [float(number) for number in found.groups()]
+        raise RuntimeError("the server has ended")
+
     def resident_bytes(self):
         with open(f"/proc/{self.process.pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

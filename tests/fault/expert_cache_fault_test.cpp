@@ -2,6 +2,7 @@
 // start has the right experts, and nothing is left over.
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,7 +42,10 @@ class CacheFaults : public testing::Test {
   std::filesystem::path folder() const { return model_.path() / ".krasis_cache"; }
 
   bool is_right(const OpenedExperts& opened) const {
-    return std::ranges::equal(opened.experts->memory(), expected_->memory());
+    const auto actual = opened.experts->memory();
+    const auto expected = expected_->memory();
+    return actual.size() == expected.size() &&
+           std::memcmp(actual.data(), expected.data(), actual.size()) == 0;
   }
 
   // With the fault at every call in turn, on an empty folder, until none is reached. Returns how

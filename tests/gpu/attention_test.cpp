@@ -37,7 +37,7 @@ class Attending {
   std::vector<float> operator()(const PagedCache& cache, const AttentionShape& shape) {
     const std::int64_t rows = cache.tokens * shape.heads;
     Attention op = operation(cache, shape);
-    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), kUntouched);
+    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), test::kUntouched);
     op.out.data = out.data();
     const cuda::StepPlan plan(cache.segments, cache.tokens);
     const cuda::StepTables tables = writer_.write(plan, cache.segments, stream_);
@@ -53,15 +53,13 @@ class Attending {
   std::vector<float> oracle(const PagedCache& cache, const AttentionShape& shape) {
     const std::int64_t rows = cache.tokens * shape.heads;
     Attention op = operation(cache, shape);
-    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), kUntouched);
+    std::vector<float> out(static_cast<std::size_t>(rows * op.out.stride), test::kUntouched);
     op.out.data = out.data();
     make_reference_ops()->attention(op);
     return out;
   }
 
  private:
-  static constexpr float kUntouched = 77;
-
   Attention operation(const PagedCache& cache, const AttentionShape& shape) {
     const std::int64_t rows = cache.tokens * shape.heads;
     const std::int64_t stride = shape.key_dim + kQueryGap;
@@ -147,6 +145,15 @@ TEST(AttentionOnDevice, PromptsAgreeWithTheOracle) {
 
 TEST(AttentionOnDevice, StepsBesidePromptsAgreeWithTheOracle) {
   compare({{1, 300}, {90, 0}, {1, 64}, {67, 77}});
+}
+
+// So many that their keys are hardly split.
+TEST(AttentionOnDevice, StepsOfManySequencesAgreeWithTheOracle) {
+  std::vector<Sequence> sequences;
+  for (std::int64_t s = 0; s < 140; ++s) sequences.push_back({1 + s % 2, 100 + 5 * s});
+  Attending attending(devices().front());
+  for (const DType dtype : {DType::BF16, DType::F8E4M3})
+    compare(sequences, dtype, attending, "many sequences");
 }
 
 TEST(AttentionOnDevice, NarrowKeysOfAPromptNeedNotFitScratchMemory) {

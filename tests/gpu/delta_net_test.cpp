@@ -8,6 +8,7 @@ namespace krasis {
 namespace {
 
 using test::for_each_backend;
+using test::kUntouched;
 using test::relative_error;
 
 // Chunks round operands to F16, 2^-12 of a number on average, at six places on the way to a result;
@@ -64,6 +65,7 @@ class Operands {
         beta_(test::normal_values(tokens_ * given.value_heads, 4)),
         state(test::normal_values(kSlots * values_ * kKeyDim, 6, 0.3F * given.value_size)),
         out(v_.size(), kUntouched) {
+    test::mark_idle_slots(given.segments, kSlots, state);
     for (float& value : beta_) value = 1 / (1 + std::exp(-value));
     const std::vector<float> common = test::normal_values(keys_, 7, given.keys_alike);
     for (std::size_t i = 0; i < k_.size(); ++i) k_[i] += common[i % common.size()];
@@ -101,7 +103,6 @@ class Operands {
   }
 
  private:
-  static constexpr float kUntouched = 12345;
   Case given_;
   std::int64_t tokens_, keys_, values_;
   std::vector<float> q_, k_, v_, decay_, beta_;

@@ -1,5 +1,5 @@
 // The device that the tests of this folder run on: the first one. A test program skips all its
-// tests with one line where there is none.
+// tests with one line where there is none, and fails where there is one that cannot be used.
 #pragma once
 
 #include <gtest/gtest.h>

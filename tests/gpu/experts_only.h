@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "base/error.h"
 #include "ops/ops.h"
 
 namespace krasis::test {
@@ -20,6 +21,7 @@ class ExpertsOnly final : public Ops {
   void do_embedding(const Embedding& /*op*/) override { refuse(); }
   void do_rms_norm(const RmsNorm& /*op*/) override { refuse(); }
   void do_gated_rms_norm(const GatedRmsNorm& /*op*/) override { refuse(); }
+  void do_add_norm(const AddNorm& /*op*/) override { refuse(); }
   void do_add(const Add& /*op*/) override { refuse(); }
   void do_copy(const Copy& /*op*/) override { refuse(); }
   void do_sigmoid_multiply(const SigmoidMultiply& /*op*/) override { refuse(); }
@@ -34,6 +36,7 @@ class ExpertsOnly final : public Ops {
   void do_delta_net(const DeltaNet& /*op*/) override { refuse(); }
   void do_route(const Route& /*op*/) override { refuse(); }
   void do_experts(const Experts& op) override { experts_(inner_, op); }
+  void do_top_logits(const TopLogits& /*op*/) override { refuse(); }
 
   static void refuse() { ensure(false, "test: only experts are computed here"); }
 

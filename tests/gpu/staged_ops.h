@@ -137,6 +137,10 @@ class StagedOps final : public Ops {
     GatedRmsNorm op = given;
     run(&Ops::gated_rms_norm, op, op.x, op.gate, op.weight, op.out);
   }
+  void do_add_norm(const AddNorm& given) override {
+    AddNorm op = given;
+    run(&Ops::add_norm, op, op.x, op.y, op.z, op.weight, op.sum, op.out);
+  }
   void do_add(const Add& given) override {
     Add op = given;
     run(&Ops::add, op, op.x, op.y, op.out);
@@ -163,7 +167,7 @@ class StagedOps final : public Ops {
   }
   void do_rotary(const Rotary& given) override {
     Rotary op = given;
-    run(&Ops::rotary, op, op.x, op.cosine, op.sine);
+    run(&Ops::rotary, op, op.x, op.cosine, op.sine, op.out);
   }
   void do_kv_append(const KvAppend& given) override {
     KvAppend op = given;
@@ -202,6 +206,10 @@ class StagedOps final : public Ops {
   void do_route(const Route& given) override {
     Route op = given;
     run(&Ops::route, op, op.logits, op.bias, op.ids, op.weights);
+  }
+  void do_top_logits(const TopLogits& given) override {
+    TopLogits op = given;
+    run(&Ops::top_logits, op, op.logits, op.ids, op.values);
   }
   void do_experts(const Experts& given) override {
     Experts op = given;

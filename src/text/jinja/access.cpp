@@ -97,9 +97,10 @@ struct Slice {
 std::optional<std::int64_t> bound(Runtime& runtime, const Value& value) {
   if (value.is_none()) return std::nullopt;
   require_defined(runtime, value);
-  if (!value.is_integral())
+  if (!value.is_integral()) {
     runtime.fail(std::string("a slice bound has to be an integer, not a value of type ") +
                  type_name(value));
+  }
   return value.as_int();
 }
 
@@ -130,9 +131,10 @@ Value slice_text(Runtime& runtime, const Text& text, const Slice& slice) {
     return runtime.string(std::string(substring(text, start, start + slice.count)), text.markup);
   const std::u32string decoded = decode(text.bytes);
   std::u32string result;
-  for (std::size_t i = 0; i < slice.count; ++i)
+  for (std::size_t i = 0; i < slice.count; ++i) {
     result +=
         decoded[static_cast<std::size_t>(slice.start + slice.step * static_cast<std::int64_t>(i))];
+  }
   return runtime.string(encode(result), text.markup);
 }
 
@@ -198,9 +200,10 @@ Value get_slice(Runtime& runtime, const Value& value, const SliceBounds& bounds)
     runtime.step(slice.count);
     std::vector<Value> items;
     items.reserve(slice.count);
-    for (std::size_t i = 0; i < slice.count; ++i)
+    for (std::size_t i = 0; i < slice.count; ++i) {
       items.push_back(value.items()[static_cast<std::size_t>(
           slice.start + slice.step * static_cast<std::int64_t>(i))]);
+    }
     return value.is(Kind::List) ? runtime.list(std::move(items)) : runtime.tuple(std::move(items));
   }
   if (value.is(Kind::Object) && value.object().kind() == ObjectKind::Range) {

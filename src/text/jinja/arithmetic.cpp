@@ -89,9 +89,10 @@ Value integers(Runtime& runtime, BinaryOperator op, std::int64_t a, std::int64_t
       return power_integers(runtime, a, b);
     default:
       if (b == 0) runtime.fail("division by zero");
-      if (op == BinaryOperator::Divide)
+      if (op == BinaryOperator::Divide) {
         return Value::number(
             static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b)));
+      }
       overflow = b == -1 && a == INT64_MIN && op == BinaryOperator::FloorDivide;
       if (b == -1) {
         result = op == BinaryOperator::Modulo || overflow ? 0 : -a;
@@ -166,9 +167,10 @@ Value repeat(Runtime& runtime, const Value& value, std::int64_t count) {
   runtime.charge_repeated(items.size() * sizeof(Value), times);
   std::vector<Value> result;
   result.reserve(items.size() * times);
-  if (!items.empty())
+  if (!items.empty()) {
     for (std::size_t i = 0; i < times; ++i)
       for (const Value& item : items) result.push_back(item);
+  }
   return value.is(Kind::List) ? runtime.list(std::move(result)) : runtime.tuple(std::move(result));
 }
 

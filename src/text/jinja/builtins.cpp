@@ -49,7 +49,7 @@ void fill_dict(NativeCall& call, Dict& dict) {
 }
 
 Value make_dict(NativeCall& call) {
-  const Value result = call.runtime().dict();
+  Value result = call.runtime().dict();
   fill_dict(call, result.dict());
   return result;
 }

@@ -53,17 +53,19 @@ void bind_macro_arguments(Runtime& runtime, const MacroBody& macro, const Argume
   const std::size_t count = macro.parameters.size();
   std::vector<bool> used(arguments.named.size(), false);
   const auto take_named = [&](std::string_view name) {
-    for (std::size_t i = 0; i < used.size(); ++i)
+    for (std::size_t i = 0; i < used.size(); ++i) {
       if (!used[i] && arguments.named[i].first->bytes == name) {
         used[i] = true;
         return arguments.named[i].second;
       }
+    }
     return Value();
   };
-  for (std::size_t i = 0; i < count; ++i)
+  for (std::size_t i = 0; i < count; ++i) {
     slot(macro.parameter_slots[i]) = i < arguments.positional.size()
                                          ? arguments.positional[i]
                                          : take_named(macro.parameters[i]->bytes);
+  }
   if (macro.caller_slot >= 0) {
     const Value caller = take_named("caller");
     slot(macro.caller_slot) = caller.is_missing() || caller.is_none()
@@ -75,9 +77,10 @@ void bind_macro_arguments(Runtime& runtime, const MacroBody& macro, const Argume
   for (std::size_t i = 0; i < used.size(); ++i) {
     const auto& [name, value] = arguments.named[i];
     if (used[i]) continue;
-    if (kwargs.is_missing())
+    if (kwargs.is_missing()) {
       runtime.fail("the macro '" + macro.name->bytes + "' has no parameter '" + name->bytes +
                    "', or got it twice");
+    }
     kwargs.dict().set(Value::string(name), value);
   }
   std::vector<Value> rest;

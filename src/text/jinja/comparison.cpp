@@ -164,9 +164,10 @@ bool compare(Runtime& runtime, Comparison op, const Value& a, const Value& b) {
 bool contains(Runtime& runtime, const Value& container, const Value& item) {
   switch (container.kind()) {
     case Kind::String:
-      if (!item.is_string())
+      if (!item.is_string()) {
         runtime.fail(std::string("'in' a string needs a string, not a value of type ") +
                      type_name(item));
+      }
       runtime.step_over(container.bytes());
       runtime.step_over(item.bytes());
       return container.bytes().find(item.bytes()) != std::string_view::npos;

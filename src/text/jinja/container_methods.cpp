@@ -108,9 +108,10 @@ Value sort(NativeCall& call) {
     Value key, item;
   };
   std::vector<Keyed> keyed;
-  for (const Value& item : std::vector<Value>(items(call)))
+  for (const Value& item : std::vector<Value>(items(call))) {
     keyed.push_back(
         {call.given_and_not_none(0) ? jinja::call(runtime, call[0], {{item}, {}}) : item, item});
+  }
   merge_sort(keyed, [&](const Keyed& a, const Keyed& b) {
     return reversed ? less(runtime, b.key, a.key) : less(runtime, a.key, b.key);
   });
@@ -203,7 +204,7 @@ Value clear_dict(NativeCall& call) {
 }
 
 Value copy_dict(NativeCall& call) {
-  const Value result = call.runtime().dict();
+  Value result = call.runtime().dict();
   call.runtime().charge(dict(call).size() * sizeof(Dict::Entry));
   result.dict() = dict(call);
   return result;

@@ -40,7 +40,7 @@ Value Interpreter::eval(const ListExpr& e, Frame& frame) {
 }
 
 Value Interpreter::eval(const DictExpr& e, Frame& frame) {
-  const Value result = runtime_.dict();
+  Value result = runtime_.dict();
   runtime_.charge(e.items.size() * sizeof(Dict::Entry));
   for (const auto& [key_expr, value_expr] : e.items) {
     const Value key = eval(*key_expr, frame);
@@ -119,9 +119,10 @@ Value Interpreter::eval(const SliceExpr& e, Frame& frame) {
 Arguments Interpreter::eval_arguments(const CallArguments& arguments, Frame& frame) {
   Arguments result;
   result.positional = eval_all(arguments.positional, frame);
-  if (arguments.star != nullptr)
+  if (arguments.star != nullptr) {
     for (Value& item : collect(runtime_, eval(*arguments.star, frame)))
       result.positional.push_back(std::move(item));
+  }
   for (const auto& [name, expr] : arguments.named)
     result.named.emplace_back(name, eval(*expr, frame));
   if (arguments.double_star == nullptr) return result;
@@ -131,9 +132,10 @@ Arguments Interpreter::eval_arguments(const CallArguments& arguments, Frame& fra
     runtime_.fail(std::string("** needs a dict, not a value of type ") + type_name(more));
   for (const Dict::Entry& entry : more.dict().entries()) {
     if (!entry.key.is_string()) runtime_.fail("the keys of a ** argument have to be strings");
-    for (const auto& [name, value] : result.named)
+    for (const auto& [name, value] : result.named) {
       if (name->bytes == entry.key.bytes())
         runtime_.fail("the argument '" + name->bytes + "' is given twice");
+    }
     result.named.emplace_back(entry.key.text_ptr(), entry.value);
   }
   return result;

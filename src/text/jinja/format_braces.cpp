@@ -128,9 +128,10 @@ std::string format_text_spec(Runtime& runtime, std::string text, const FormatSpe
 
 std::string format_value(Runtime& runtime, const Value& value, std::string_view text) {
   if (text.empty()) return to_text(runtime, value);
-  if (!value.is_string() && !value.is_number())
+  if (!value.is_string() && !value.is_number()) {
     runtime.fail(std::string("format: a value of type ") + type_name(value) +
                  " takes no format specification");
+  }
   FormatSpec spec = parse_spec(runtime, text);
   if (value.is_string()) {
     // A width that starts with 0 fills a string with zeros on its right.

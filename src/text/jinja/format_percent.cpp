@@ -194,9 +194,10 @@ class PercentFormatter {
     std::optional<std::int64_t> integer;
     if (value.is_integral()) integer = value.as_int();
     if (decimal && value.is(Kind::Float)) integer = truncate_float(runtime_, value.as_float());
-    if (!integer)
+    if (!integer) {
       runtime_.fail(std::string("%") + spec.type + " needs a number, not a value of type " +
                     type_name(value));
+    }
     const int base = decimal ? 10 : spec.type == 'o' ? 8 : 16;
     std::string digits = format_digits(*integer, base);
     if (spec.precision && digits.size() < static_cast<std::size_t>(*spec.precision))
@@ -215,9 +216,10 @@ class PercentFormatter {
   void convert_float(const FormatSpec& spec) {
     const Value& value = argument();
     require_defined(runtime_, value);
-    if (!value.is_number())
+    if (!value.is_number()) {
       runtime_.fail(std::string("%") + spec.type + " needs a number, not a value of type " +
                     type_name(value));
+    }
     const double number = value.to_double();
     std::string text = format_float(number, spec.type, spec.precision.value_or(6), spec.alternate);
     if (text[0] == '-') text.erase(0, 1);

@@ -39,7 +39,7 @@ Value convert(Runtime& runtime, const Json& json, int depth) {
       return runtime.list(std::move(items));
     }
     case Json::value_t::object: {
-      const Value result = runtime.dict();
+      Value result = runtime.dict();
       runtime.charge(json.size() * sizeof(Dict::Entry));
       for (const auto& [key, value] : json.items())
         result.dict().set(text_value(runtime, key), convert(runtime, value, depth + 1));

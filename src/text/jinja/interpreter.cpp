@@ -59,9 +59,10 @@ Value& Interpreter::slot(const VariableRef& ref, Frame& frame) {
 }
 
 void Interpreter::write(std::string_view text) {
-  if (out_->size() + text.size() > runtime_.limits().output_bytes)
+  if (out_->size() + text.size() > runtime_.limits().output_bytes) {
     runtime_.fail("the text is longer than " + std::to_string(runtime_.limits().output_bytes) +
                   " bytes");
+  }
   out_->append(text);
 }
 
@@ -156,9 +157,10 @@ Flow Interpreter::run_loop(const ForStmt& s, const Value& iterable, Frame* defin
 void Interpreter::require_namespaces(const Target& target, Frame& frame) {
   if (target.form == Target::Form::Attribute) {
     const Value& owner = slot(target.ref, frame);
-    if (!owner.is(Kind::Object) || owner.object().kind() != ObjectKind::Namespace)
+    if (!owner.is(Kind::Object) || owner.object().kind() != ObjectKind::Namespace) {
       runtime_.fail("cannot set the attribute '" + target.attribute->bytes + "' of '" +
                     target.name->bytes + "': it is not a namespace");
+    }
   }
   for (const Target& item : target.items) require_namespaces(item, frame);
 }
@@ -183,14 +185,16 @@ void Interpreter::assign(const Target& target, const Value& value, Frame& frame)
   Iterator& iterator = iterate(runtime_, value);
   Value item;
   for (const Target& part : target.items) {
-    if (!iterator.next(runtime_, item))
+    if (!iterator.next(runtime_, item)) {
       runtime_.fail("there are fewer than " + std::to_string(target.items.size()) +
                     " values to unpack");
+    }
     assign(part, item, frame);
   }
-  if (iterator.next(runtime_, item))
+  if (iterator.next(runtime_, item)) {
     runtime_.fail("there are more than " + std::to_string(target.items.size()) +
                   " values to unpack");
+  }
 }
 
 Flow Interpreter::run(const SetStmt& s, Frame& frame) {

@@ -160,9 +160,10 @@ class JsonWriter {
     std::vector<std::pair<Value, Value>> entries;
     for (const Dict::Entry& entry : value.dict().entries())
       entries.emplace_back(entry.key, entry.value);
-    if (style_.sort_keys)
+    if (style_.sort_keys) {
       merge_sort(entries,
                  [&](const auto& a, const auto& b) { return less(runtime_, a.first, b.first); });
+    }
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (i > 0) out_ += style_.item_separator;
       append_line_break();

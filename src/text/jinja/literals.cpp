@@ -60,10 +60,11 @@ Value float_value(std::string_view text) {
   const std::string digits = without_underscores(text);
   double value = 0;
   const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (result.ec == std::errc::result_out_of_range)
+  if (result.ec == std::errc::result_out_of_range) {
     value = digits.find("e-") != digits.npos || digits.find("E-") != digits.npos
                 ? 0.0
                 : std::numeric_limits<double>::infinity();
+  }
   return Value::number(value);
 }
 
@@ -111,9 +112,10 @@ Literal scan_number(std::string_view source, std::size_t at) {
   if (source[at] == '0' && at + 1 < source.size()) {
     const char letter = static_cast<char>(source[at + 1] | 0x20);
     const int base = letter == 'x' ? 16 : letter == 'o' ? 8 : letter == 'b' ? 2 : 0;
-    if (base != 0)
+    if (base != 0) {
       if (const std::size_t end = scan_digits(source, at + 2, base, true); end > at + 2)
         return {end, integer(source.substr(at + 2, end - at - 2), base)};
+    }
   }
   // A leading zero is a number of zeros only.
   const std::size_t end = scan_digits(source, at, source[at] == '0' ? 1 : 10, false);

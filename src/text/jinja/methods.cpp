@@ -71,12 +71,14 @@ void NativeCall::bind() {
     if (!given(count) && !optional) fail("needs an argument '" + std::string(name) + "'");
     ++count;
   }
-  if (arguments_.positional.size() > count)
+  if (arguments_.positional.size() > count) {
     fail("takes at most " + std::to_string(count) + " arguments, got " +
          std::to_string(arguments_.positional.size()));
-  if (used_names < arguments_.named.size())
+  }
+  if (used_names < arguments_.named.size()) {
     fail("does not know one of the named arguments, for example '" +
          arguments_.named.back().first->bytes + "'");
+  }
 }
 
 void NativeCall::fail(const std::string& what) const {

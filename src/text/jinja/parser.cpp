@@ -152,9 +152,10 @@ class Parser {
     while (!stream_.at_operator(")")) {
       if (!macro.parameters.empty()) stream_.expect_operator(",");
       const Target parameter = expressions_.name_target();
-      for (const TextPtr& other : macro.parameters)
+      for (const TextPtr& other : macro.parameters) {
         if (other->bytes == parameter.name->bytes)
           stream_.fail("the parameter '" + other->bytes + "' is given twice");
+      }
       macro.parameters.push_back(parameter.name);
       if (stream_.skip_operator("=")) {
         macro.defaults.push_back(expressions_.expression());

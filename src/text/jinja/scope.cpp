@@ -115,9 +115,10 @@ class Resolver {
 
   void check_known(const Expr& expr, bool inside_if) const {
     const auto check = [&](const char* what, const auto& node) {
-      if (node.row == nullptr && !inside_if)
+      if (node.row == nullptr && !inside_if) {
         fail_syntax(tree_.name, expr.line,
                     std::string("there is no ") + what + " '" + node.name->bytes + "'");
+      }
     };
     if (const auto* filter = std::get_if<FilterExpr>(&expr.node)) check("filter", *filter);
     if (const auto* test = std::get_if<TestExpr>(&expr.node)) check("test", *test);

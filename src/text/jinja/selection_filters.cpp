@@ -43,7 +43,7 @@ class LazyItems : public Iterator {
   TextPtr take_name(Runtime& runtime, const char* what) {
     if (arguments_.positional.empty() || !arguments_.positional.front().is_string())
       runtime.fail(std::string("map, select, reject: expected the name of a ") + what);
-    const TextPtr name = arguments_.positional.front().text_ptr();
+    TextPtr name = arguments_.positional.front().text_ptr();
     arguments_.positional.erase(arguments_.positional.begin());
     return name;
   }
@@ -103,7 +103,7 @@ class MappedItems final : public LazyItems {
     return value;
   }
 
-  Value or_default(Value value) const {
+  Value or_default(const Value& value) const {
     const bool use = value.is_undefined() && !default_.is_missing() && !default_.is_none();
     return use ? default_ : value;
   }

@@ -182,9 +182,10 @@ Value extreme(NativeCall& call, bool largest) {
 Value sum(NativeCall& call) {
   Value total = call.value(1, Value::integer(0));
   if (total.is_string()) call.fail("cannot sum strings, use join");
-  for (const Value& item : collect(call.runtime(), call.self()))
+  for (const Value& item : collect(call.runtime(), call.self())) {
     total = binary(call.runtime(), BinaryOperator::Add, total,
                    get_path(call.runtime(), item, call.value(0, Value::none())));
+  }
   return total;
 }
 

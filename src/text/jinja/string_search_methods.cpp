@@ -151,6 +151,7 @@ std::vector<std::string_view> split_words_from_right(std::string_view text, std:
 Value pieces(NativeCall& call, const std::vector<std::string_view>& parts) {
   std::vector<Value> items;
   call.runtime().step(parts.size());
+  items.reserve(parts.size());
   for (const std::string_view part : parts) items.push_back(piece(call, part));
   return call.runtime().list(std::move(items));
 }

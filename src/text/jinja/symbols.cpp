@@ -78,9 +78,10 @@ void Symbols::visit_if(const IfStmt& node) {
   copies[2].visit(node.otherwise);
 
   std::set<std::string> assigned;
-  for (const Symbols& copy : copies)
+  for (const Symbols& copy : copies) {
     for (const std::string& name : copy.stores_)
       if (stores_.count(name) == 0) assigned.insert(name);
+  }
   for (const Symbols& copy : copies) {
     for (const auto& [name, entry] : copy.entries_) entries_[name] = entry;
     stores_.insert(copy.stores_.begin(), copy.stores_.end());

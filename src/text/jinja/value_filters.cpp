@@ -39,13 +39,14 @@ Value to_int(NativeCall& call) {
   Runtime& runtime = call.runtime();
   const Value& value = call.self();
   require_defined(runtime, value);
-  const Value otherwise = call.value(0, Value::integer(0));
+  Value otherwise = call.value(0, Value::integer(0));
   if (value.is_integral()) return Value::integer(value.as_int());
   if (value.is_string()) {
     const std::int64_t base = call.integer(1, 10);
-    if (base >= 0 && base <= 36)
+    if (base >= 0 && base <= 36) {
       if (const auto parsed = parse_integer(runtime, value.bytes(), static_cast<int>(base)))
         return Value::integer(*parsed);
+    }
     const auto number = parse_float(value.bytes());
     if (!number) return otherwise;
     const auto truncated = truncate_float(runtime, *number);
@@ -104,9 +105,10 @@ Value round(NativeCall& call) {
   if (method != "common" && method != "ceil" && method != "floor")
     call.fail("rounds 'common', 'ceil' or 'floor'");
   if (!value.is_number()) call.fail("needs a number");
-  if (method == "common")
+  if (method == "common") {
     return value.is_integral() ? round_integer(call, value.as_int(), digits)
                                : Value::number(round_decimal(value.as_float(), digits));
+  }
   const double scale = std::pow(10.0, static_cast<double>(digits));
   const double scaled = value.to_double() * scale;
   if (!std::isfinite(scaled)) call.fail("the number is not finite");

@@ -59,6 +59,11 @@ std::string failure(const std::string& answer) {
   return "";
 }
 
+TEST(ServerAddress, PutsAnIpv6AddressInBrackets) {
+  EXPECT_EQ((ServerAddress{.host = "::1", .port = 80}.url()), "http://[::1]:80");
+  EXPECT_EQ((ServerAddress{.host = "here", .port = 80}.url()), "http://here:80");
+}
+
 TEST(HttpBackend, SendsTheConversationAndReadsTheStream) {
   CannedServer server({stream_answer(std::string(kEvents) + "data: [DONE]\n\n")});
   CancelFlag cancel;

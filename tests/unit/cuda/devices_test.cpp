@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "cuda/device_problems.h"
 #include "cuda/runtime.h"
 
 namespace krasis::cuda {
@@ -20,6 +21,34 @@ TEST(Devices, SayWhyThereAreNone) {
       EXPECT_EQ(error.what(), "cuda: " + devices.problem);
     }
   }
+}
+
+TEST(Devices, SayWhatIsWrongInOneSentence) {
+  EXPECT_EQ(no_devices_problem(cudaErrorInsufficientDriver, 0), "no NVIDIA driver is installed");
+  EXPECT_EQ(no_devices_problem(cudaErrorNoDevice, 13000), "no NVIDIA GPU was found");
+  EXPECT_EQ(no_devices_problem(cudaErrorInsufficientDriver, 12040),
+            "the NVIDIA driver knows CUDA 12.4, CUDA " + std::to_string(CUDART_VERSION / 1000) +
+                "." + std::to_string(CUDART_VERSION % 1000 / 10) +
+                " is needed; install a newer driver");
+  EXPECT_EQ(no_devices_problem(cudaErrorSystemNotReady, 13000),
+            "the NVIDIA driver answers: system not yet initialized");
+  Device device;
+  device.index = 1;
+  device.name = "Tesla T4";
+  EXPECT_EQ(capability_problem(device, 7, 5),
+            "GPU 1 (Tesla T4) has compute capability 7.5, at least 8.0 is needed");
+  EXPECT_EQ(capability_problem(device, 8, 0), "");
+  EXPECT_EQ(capability_problem(device, 12, 0), "");
+
+  device.problem = "it is broken";
+  const Devices two = {.found = {Device{}, device}, .problem = {}};
+  EXPECT_EQ(two.problem_with(0), "");
+  EXPECT_EQ(two.problem_with(1), "it is broken");
+  EXPECT_EQ(two.problem_with(2),
+            "there is no GPU 2, this machine has 2, counted from 0; choose another "
+            "--selected-gpus");
+  const Devices none = {.found = {}, .problem = "no NVIDIA GPU was found"};
+  EXPECT_EQ(none.problem_with(0), "no NVIDIA GPU was found");
 }
 
 TEST(Check, NamesTheCallAndTheReason) {

@@ -36,7 +36,7 @@ std::string refusal(Engine& engine, Request request) {
   return "";
 }
 
-// Every third is seeded, the others greedy.
+// Greedy, from all of the distribution, or from a few highest logits.
 Request varied_request(std::size_t index) {
   std::vector<std::int32_t> prompt(1 + (index * 7) % 23);
   for (std::size_t i = 0; i < prompt.size(); ++i)
@@ -45,6 +45,9 @@ Request varied_request(std::size_t index) {
   if (index % 3 == 0) {
     request.sampling = {.temperature = 0.9F, .top_p = 0.9F, .seed = index};
     request.sampling.presence_penalty = 0.5F;
+  } else if (index % 3 == 1) {
+    request.sampling = {
+        .temperature = 0.9F, .top_k = 2 + static_cast<std::int64_t>(index), .seed = index};
   }
   return request;
 }
@@ -60,6 +63,18 @@ TEST(Engine, ComputesWhatTheModelSays) {
     history = test::mix(history ^ static_cast<std::uint64_t>(token));
   }
   EXPECT_EQ(tokens.size(), 3U);
+}
+
+TEST(Engine, AsksForWholeRowsOnlyIfARequestNeedsThem) {
+  auto runner = fake_runner(small_limits());
+  FakeRunner& model = *runner;
+  Engine engine(std::move(runner), small_limits());
+  answer(engine, greedy_request({3, 4}, 3));
+  EXPECT_EQ(model.best_steps, 3);
+  Request request = greedy_request({3, 4}, 3);
+  request.sampling.logprobs = true;
+  answer(engine, request);
+  EXPECT_EQ(model.best_steps, 3);
 }
 
 TEST(Engine, SequencesTogetherSayWhatEachSaysAlone) {
@@ -194,8 +209,54 @@ TEST(Engine, AFailedStepEndsItsRequestsAndNoOthers) {
   EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
 }
 
+// Memory that runs out in the nth step, after the step has changed pages and slots.
+TEST(Engine, AStepThatRunsOutOfMemoryIsBegunAgainAndLosesNothing) {
+  log::set_level(log::Level::Off);
+  std::array<std::vector<std::int32_t>, 6> expected;
+  {
+    Engine engine(fake_runner(small_limits()), small_limits());
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      expected[i] = answer(engine, varied_request(i));
+  }
+  for (int failing = 1; failing < 40; ++failing) {
+    auto runner = fake_runner(small_limits());
+    runner->steps_down = 1;
+    int steps = 0;
+    runner->after_step = [&](const Batch&) {
+      if (++steps == failing) throw Error(ErrorCode::OutOfMemory, "no memory");
+    };
+    Engine engine(std::move(runner), small_limits());
+    std::array<Listener, 6> listeners;
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      engine.submit(varied_request(i), listeners[i].sink());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      listeners[i].wait();
+      EXPECT_EQ(listeners[i].tokens(), expected[i]) << "request " << i << ", step " << failing;
+    }
+    EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
+  }
+}
+
+TEST(Engine, GivesUpARequestOnlyWhereStepsCannotBeSmaller) {
+  log::set_level(log::Level::Off);
+  auto runner = fake_runner(small_limits());
+  runner->steps_down = 3;
+  int steps = 0;
+  runner->before_step = [&](const Batch&) {
+    ++steps;
+    throw Error(ErrorCode::OutOfMemory, "no memory");
+  };
+  Engine engine(std::move(runner), small_limits());
+  Listener failed;
+  engine.submit(greedy_request({1}, 4), failed.sink());
+  failed.wait();
+  EXPECT_EQ(failed.last().finish, FinishReason::Failed);
+  EXPECT_EQ(failed.last().error, "no memory");
+  EXPECT_GE(steps, 4);
+}
+
 // Answers NaN to any sequence whose newest token is 13.
-class SometimesNan final : public StepRunner {
+class SometimesNan final : public test::RowsRunner {
  public:
   std::int64_t vocab() const override { return 20; }
   void forward(const Batch& batch, MutableRows logits) override {

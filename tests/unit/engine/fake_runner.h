@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "support/rows_runner.h"
 
 namespace krasis::test {
 
@@ -30,7 +31,7 @@ inline void fake_logits(std::uint64_t history, std::span<float> logits) {
     logits[id] = static_cast<float>(mix(history + id) >> 40) * (8.0F / (1 << 24)) - 4;
 }
 
-class FakeRunner final : public StepRunner {
+class FakeRunner final : public RowsRunner {
  public:
   FakeRunner(std::int64_t vocab, const EngineLimits& limits)
       : vocab_(vocab),
@@ -61,9 +62,18 @@ class FakeRunner final : public StepRunner {
       }
     }
     if (logit_row != logits.rows) throw std::runtime_error("rows of logits were not answered");
+    if (after_step) after_step(batch);
+  }
+  bool step_down() override { return steps_down-- > 0; }
+
+  void forward_best(const Batch& batch, const BestLogits& best) override {
+    RowsRunner::forward_best(batch, best);
+    ++best_steps;
   }
 
-  std::function<void(const Batch&)> before_step;  // may throw
+  std::function<void(const Batch&)> before_step, after_step;  // may throw
+  int steps_down = 0;                                         // how often it can
+  std::atomic<int> best_steps = 0;  // that asked for the highest logits only
 
  private:
   std::int32_t& at(const Segment& segment, std::int64_t token) {

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "ops/ops.h"
 
 namespace krasis {
 namespace {
@@ -127,6 +128,66 @@ TEST(Sampler, GreedyTakesTheLowestIdAmongEquals) {
   EXPECT_EQ(sample_once({.temperature = 0}, {1, 5, 5, 2}).id, 1);
   EXPECT_EQ(sample_once({.top_k = 1}, {1, 5, 5, 2}).id, 1);
   EXPECT_EQ(sample_once({.temperature = 0}, {-kInfinity, -1e30F, -kInfinity}).id, 1);
+}
+
+// Samples from whole rows and from their highest logits.
+void expect_same_from_the_best(const SamplingOptions& options, int steps) {
+  Sampler whole(options, 5, {}), best(options, 5, {});
+  const auto ops = make_reference_ops();
+  SamplerScratch scratch;
+  for (int i = 0; i < steps; ++i) {
+    auto logits = some_logits(500, static_cast<unsigned>(i));
+    if (i % 2 == 1)
+      for (float& logit : logits) logit = std::round(logit);  // ties
+    if (i % 3 == 2) std::fill(logits.begin() + 7, logits.end(), -kInfinity);
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(best.best_needed(500) + 2));
+    std::vector<float> values(ids.size());
+    ops->top_logits({.logits = {logits.data(), 1, 500},
+                     .count = std::ssize(ids),
+                     .ids = ids,
+                     .values = values});
+    ASSERT_EQ(best.sample_best(ids, values, scratch).id, whole.sample(logits, scratch).id) << i;
+  }
+}
+
+TEST(Sampler, ChoosesTheSameFromTheHighestLogitsAlone) {
+  expect_same_from_the_best({.temperature = 0}, 60);
+  expect_same_from_the_best({.temperature = 0.7F, .top_k = 1}, 60);
+  expect_same_from_the_best({.temperature = 1.5F, .top_k = 20}, 300);
+  expect_same_from_the_best({.temperature = 0.8F, .top_p = 0.9F, .min_p = 0.02F, .top_k = 40}, 300);
+}
+
+TEST(Sampler, SaysHowManyOfTheHighestLogitsItNeeds) {
+  const auto needed = [](const SamplingOptions& options) {
+    return Sampler(options, 1, {}).best_needed(100);
+  };
+  EXPECT_EQ(needed({.temperature = 0}), 1);
+  EXPECT_EQ(needed({.top_k = 64}), 64);
+  EXPECT_EQ(needed({.top_k = 65}), 0);
+  EXPECT_EQ(needed({.top_k = 0}), 0);
+  EXPECT_EQ(Sampler({.top_k = 20}, 1, {}).best_needed(20), 0);
+  EXPECT_EQ(needed({.temperature = 0, .presence_penalty = 1}), 0);
+  EXPECT_EQ(needed({.temperature = 0, .frequency_penalty = 1}), 0);
+  EXPECT_EQ(needed({.temperature = 0, .repetition_penalty = 1.1F}), 0);
+  EXPECT_EQ(needed({.temperature = 0, .logit_bias = {{3, 1}}}), 0);
+  EXPECT_EQ(needed({.temperature = 0, .logprobs = true}), 0);
+}
+
+TEST(Sampler, RefusesHighestLogitsThatAreNoNumbers) {
+  const auto failure_of = [](float logit) -> std::string {
+    SamplerScratch scratch;
+    const std::int32_t id = 7;
+    try {
+      Sampler({.temperature = 0}, 1, {}).sample_best({&id, 1}, {&logit, 1}, scratch);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string damaged = "; the model's weights or a kernel are damaged";
+  EXPECT_EQ(failure_of(std::nanf("")), "sampling: the logit of token 7 is nan" + damaged);
+  EXPECT_EQ(failure_of(kInfinity), "sampling: the logit of token 7 is inf" + damaged);
+  EXPECT_EQ(failure_of(-kInfinity), "sampling: every logit is -inf, no token can be chosen");
 }
 
 TEST(Sampler, RepeatsItselfFromTheSameSeed) {

@@ -76,6 +76,48 @@ TEST(CheckRmsNorm, AllowsItsInputAsOutputAndNothingInBetween) {
   EXPECT_EQ(complaint(op), "rms_norm: out overlaps weight");
 }
 
+TEST(CheckAddNorm, RefusesWhatDoesNotFit) {
+  Block x(2, 4), y(2, 4), out(2, 4), wide(2, 5);
+  const std::vector<float> weight(4);
+  AddNorm op{.x = x.view,
+             .y = y.view,
+             .z = {},
+             .weight = weight,
+             .eps = 1e-6F,
+             .sum = x.view,
+             .out = out.view};
+  EXPECT_EQ(complaint(op), "");
+  op.z = wide.view;
+  EXPECT_EQ(complaint(op),
+            "add_norm: x [2, 4], y [2, 4], z [2, 5], weight [4], sum [2, 4], out [2, 4] do not fit "
+            "together");
+  op.z = y.view;
+  EXPECT_EQ(complaint(op), "");
+  op.out = x.view;
+  EXPECT_EQ(complaint(op), "add_norm: sum overlaps out");
+  op.out = y.view;
+  EXPECT_EQ(complaint(op), "add_norm: out overlaps y");
+  op.out = out.view;
+  op.eps = 0;
+  EXPECT_EQ(complaint(op), "add_norm: eps is 0.000000, not finite and above 0");
+}
+
+TEST(CheckTopLogits, RefusesWhatDoesNotFit) {
+  Block logits(2, 5);
+  std::vector<std::int32_t> ids(6);
+  std::vector<float> values(6);
+  TopLogits op{.logits = logits.view, .count = 3, .ids = ids, .values = values};
+  EXPECT_EQ(complaint(op), "");
+  op.count = 2;
+  EXPECT_EQ(complaint(op), "top_logits: ids [6], values [6] do not hold 2 of each of 2 rows");
+  op.count = 6;
+  EXPECT_EQ(complaint(op),
+            "top_logits: the 6 highest of [2, 5] cannot be found, 1 to 64 can, within a row");
+  op.count = 3;
+  op.values = std::span(logits.values).first(6);
+  EXPECT_EQ(complaint(op), "top_logits: values overlaps logits");
+}
+
 TEST(CheckGatedRmsNorm, RefusesWhatDoesNotFit) {
   Block x(2, 4), gate(2, 3), out(2, 4);
   const std::vector<float> weight(4);
@@ -157,14 +199,15 @@ TEST(CheckRotaryTable, RefusesWhatDoesNotFit) {
 
 TEST(CheckRotary, RefusesWhatDoesNotFit) {
   Block x(6, 4), table(3, 2);
-  Rotary op{.x = x.view, .cosine = table.view, .sine = table.view, .heads = 2};
+  Rotary op{.x = x.view, .cosine = table.view, .sine = table.view, .heads = 2, .out = x.view};
   EXPECT_EQ(complaint(op), "");
   op.heads = 3;
-  EXPECT_EQ(complaint(op),
-            "rotary: x [6, 4], cosine [3, 2], sine [3, 2], 3 heads do not fit together");
+  EXPECT_EQ(
+      complaint(op),
+      "rotary: x [6, 4], cosine [3, 2], sine [3, 2], out [6, 4], 3 heads do not fit together");
   op.heads = 2;
   op.sine = Rows(x.values.data(), 3, 2);
-  EXPECT_EQ(complaint(op), "rotary: x overlaps sine");
+  EXPECT_EQ(complaint(op), "rotary: out overlaps sine");
 }
 
 }  // namespace

@@ -57,7 +57,10 @@ TEST(Reference, MultipliesByTheSigmoidOfOneGate) {
 TEST(Reference, RotatesHalvesAndNeighbours) {
   std::vector<float> x = {1, 2, 3, 4};
   std::vector<float> cosine = {0, 1}, sine = {1, 0};
-  Rotary op{.x = {x.data(), 1, 4}, .cosine = {cosine.data(), 1, 2}, .sine = {sine.data(), 1, 2}};
+  Rotary op{.x = {x.data(), 1, 4},
+            .cosine = {cosine.data(), 1, 2},
+            .sine = {sine.data(), 1, 2},
+            .out = {x.data(), 1, 4}};
   make_reference_ops()->rotary(op);
   EXPECT_EQ(x, floats({-3, 2, 1, 4}));
   x = {1, 2, 3, 4};

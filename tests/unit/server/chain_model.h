@@ -11,6 +11,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "support/rows_runner.h"
 #include "text/byte_level.h"
 #include "text/tokenizer.h"
 
@@ -53,7 +54,7 @@ inline text::Tokenizer byte_tokenizer() {
   return text::Tokenizer::from_json(json.dump());
 }
 
-class ChainRunner final : public StepRunner {
+class ChainRunner final : public RowsRunner {
  public:
   // Every character of `text` is followed by the next one; each may occur once. After the last one
   // comes the end token, or the first again with `loop`.

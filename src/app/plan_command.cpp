@@ -1,0 +1,78 @@
+// krasis plan: what would go where, and how fast it can be, from config.json alone.
+#include <fmt/format.h>
+#include <memory>
+
+#include "app/command.h"
+#include "app/device_choice.h"
+#include "app/model_options.h"
+#include "app/plan_report.h"
+#include "config/model_location.h"
+
+namespace krasis {
+namespace {
+
+struct PlanOptions {
+  ModelOptions model;
+  std::size_t vram_bytes = 0;  // 0: this machine's GPU, if there is one
+  // A card with 16 GB in a common machine: PCIe 4.0 x16, two channels of DDR4-3200.
+  double link = 25.5, ram = 45, vram = 450, operations = 80;  // GB/s, the last TFLOP/s
+  bool json = false;
+};
+
+int run_plan(const PlanOptions& options) {
+  const ModelSpec spec = described(options.model).spec;
+  const WeightTypes types = weight_types(options.model, spec);
+  PlanRequest request = plan_request(options.model, spec, types);
+  DeviceSelection selection = options.model.device;
+  Plan plan;
+  if (options.vram_bytes > 0) {
+    request.device = device_room(selection, options.vram_bytes);
+    plan = make_plan(spec, request);
+  } else if (auto choice = choose_device(selection, spec, request)) {
+    request = choice->request;
+    plan = choice->plan;
+  } else {
+    plan = make_plan(spec, request);
+  }
+  const PlanReport report = {.spec = spec,
+                             .types = types,
+                             .plan = plan,
+                             .rates = {.link = options.link * 1e9,
+                                       .ram = options.ram * 1e9,
+                                       .vram = options.vram * 1e9,
+                                       .operations = options.operations * 1e12},
+                             .vram_bytes = request.device ? request.device->bytes : 0};
+  if (options.json) {
+    fmt::print("{}\n", plan_json(report).dump());
+  } else {
+    fmt::print("{}", plan_table(report));
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void declare_plan(CLI::App& command, std::function<int()>& run) {
+  auto options = std::make_shared<PlanOptions>();
+  declare_model_options(command, options->model);
+  command
+      .add_option("--vram", options->vram_bytes,
+                  "memory of the GPU to plan for, such as 16GiB; default: this machine's GPU")
+      ->transform(CLI::AsSizeValue(false));
+  command
+      .add_option("--max-concurrent", options->model.max_sequences,
+                  "requests computed at the same time")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  const auto add_rate = [&](const char* name, double& rate, const char* what) {
+    command.add_option(name, rate, what)->check(CLI::PositiveNumber)->capture_default_str();
+  };
+  add_rate("--link-rate", options->link, "to the GPU, in GB/s");
+  add_rate("--ram-rate", options->ram, "of RAM, in GB/s");
+  add_rate("--vram-rate", options->vram, "of the GPU's memory, in GB/s");
+  add_rate("--gpu-rate", options->operations, "of the GPU's BF16 products, in TFLOP/s");
+  command.add_flag("--json", options->json, "print one JSON object instead of a table");
+  run = [options] { return run_plan(*options); };
+}
+
+}  // namespace krasis

@@ -1,0 +1,314 @@
+#include "budget/plan.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "budget/remedy.h"
+#include "budget/step_bytes.h"
+
+namespace krasis {
+namespace {
+
+constexpr std::int64_t kLeastContext = 4096;  // tokens of cache that must fit beside the weights
+constexpr std::int64_t kLeastPart = 256;      // below, tensor cores wait for weights
+constexpr std::int64_t kMostPart = 8192;      // above, nothing is gained
+constexpr std::int64_t kLeastPass = 2048;     // tokens that share one copy of the experts
+constexpr std::int64_t kMostPass = 65536;     // the engine's own limit
+constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
+constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
+constexpr std::uint64_t kTableBytes = 2 * 8 + 4;  // an expert: two pointers and a count
+constexpr std::uint64_t kRounding = 4096;         // what the workspace's alignment may add
+
+// What a mode takes: a step on the way down.
+struct Level {
+  std::string mode;
+  bool all_resident = false;
+  ExpertMode kind = ExpertMode::Auto;
+  std::int64_t ring_layers = 2, group_layers = 1;
+};
+
+class Planner {
+ public:
+  Planner(const ModelSpec& spec, const PlanRequest& request)
+      : spec_(spec),
+        request_(request),
+        dense_(dense_bytes(spec, request.weights)),
+        experts_(expert_bytes(spec, request.weights)) {}
+
+  std::optional<Plan> plan_device() const;
+  Plan plan_processor() const;
+
+ private:
+  std::vector<Level> levels() const;
+  std::optional<Plan> at(const Level& level) const;
+  void fill(const Level& level, Plan& plan) const;
+
+  bool streams() const { return request_.weights.experts.has_value() && experts_.count > 0; }
+  std::int64_t context_asked() const {
+    return request_.context_length > 0 ? request_.context_length : spec_.context_length;
+  }
+  std::uint64_t cache_of(std::int64_t context) const {
+    return static_cast<std::uint64_t>((context + request_.page_tokens - 1) / request_.page_tokens) *
+           request_.page_bytes;
+  }
+  std::uint64_t least_cache() const {
+    return cache_of(request_.context_length > 0 ? request_.context_length
+                                                : std::min(spec_.context_length, kLeastContext));
+  }
+  std::uint64_t most_cache() const {
+    return static_cast<std::uint64_t>(request_.max_sequences) * cache_of(context_asked());
+  }
+  // Tokens of a pass and of a part, the fewest and the most.
+  std::int64_t least_pass() const {
+    return request_.prompt_chunk > 0 ? request_.prompt_chunk : kLeastPass;
+  }
+  std::int64_t most_pass(const Level& level) const {
+    if (request_.prompt_chunk > 0) return request_.prompt_chunk;
+    return level.all_resident ? kMostPart : kMostPass;
+  }
+  std::uint64_t workspace(std::int64_t pass, std::int64_t part) const {
+    const std::int64_t rows =
+        request_.logit_rows > 0 ? request_.logit_rows : request_.max_sequences;
+    return workspace_bytes(spec_, {.tokens = pass + request_.max_sequences,
+                                   .part_tokens = part + request_.max_sequences,
+                                   .logit_rows = rows});
+  }
+  std::uint64_t least_workspace() const {
+    return workspace(least_pass(), std::min(least_pass(), kLeastPart));
+  }
+  std::uint64_t table_bytes() const {
+    return static_cast<std::uint64_t>(experts_.count) * kTableBytes;
+  }
+  std::uint64_t ring_bytes(const Level& level) const {
+    return static_cast<std::uint64_t>(level.ring_layers) * experts_.layer;
+  }
+  std::uint64_t base_bytes(const Level& level) const;
+  std::uint64_t cache_share() const;
+
+  const ModelSpec& spec_;
+  const PlanRequest& request_;
+  DenseBytes dense_;
+  ExpertBytes experts_;
+};
+
+// What a level takes however small the rest is, with one sequence.
+std::uint64_t Planner::base_bytes(const Level& level) const {
+  const std::uint64_t bytes = dense_.total() + request_.device->fixed_bytes +
+                              request_.device->driver_bytes + request_.slot_bytes;
+  return bytes + (level.all_resident ? experts_.all : ring_bytes(level) + table_bytes());
+}
+
+// The cache's share of the room: the least that is of use, and an eighth of what the poorest level
+// leaves. The same for every level, so that a step up never takes from the context.
+std::uint64_t Planner::cache_share() const {
+  const Level poorest = {.mode = {}, .all_resident = !streams(), .ring_layers = 1};
+  const std::uint64_t taken = base_bytes(poorest) + least_cache() + least_workspace();
+  const std::uint64_t left = request_.device->bytes - std::min(request_.device->bytes, taken);
+  return std::min(std::max(least_cache(), most_cache()), least_cache() + left / 8);
+}
+
+// Of what is left beside the cache, passes get a quarter at most, since every one copies all
+// experts again, parts and sequences an eighth each; the experts get the rest, and where all of
+// them are there anyway, the cache does. The shares are counted in full and only then rounded down
+// to whole tokens, so that rounding cannot take from the experts what more room gave.
+std::optional<Plan> Planner::at(const Level& level) const {
+  const std::uint64_t cache = cache_share();
+  const std::uint64_t least = base_bytes(level) + cache + least_workspace();
+  if (least > request_.device->bytes) return std::nullopt;
+  std::uint64_t left = request_.device->bytes - least;
+  const std::uint64_t eighth = left / 8;
+
+  const std::int64_t pass_from = least_pass(), part_from = std::min(pass_from, kLeastPart);
+  const std::int64_t pass_to = most_pass(level), part_to = std::min(pass_to, kMostPart);
+  // Of a pass that is no smaller than any part.
+  const auto part_bytes = [&](std::int64_t part) {
+    return workspace(kMostPass, part) - workspace(kMostPass, part_from);
+  };
+  const std::uint64_t part_share = std::min(eighth, part_bytes(part_to));
+  const auto pass_bytes = static_cast<std::uint64_t>(spec_.hidden * 4 + 8);
+  const std::uint64_t pass_share =
+      std::min(left / 4, static_cast<std::uint64_t>(pass_to - pass_from) * pass_bytes + kRounding);
+  const auto more = static_cast<std::uint64_t>(request_.max_sequences - 1);
+  const std::uint64_t slot_share = std::min(eighth, more * request_.slot_bytes);
+  left -= part_share + pass_share + slot_share;
+
+  Plan plan;
+  plan.part_tokens = part_from;
+  while (plan.part_tokens < part_to) {
+    const std::int64_t next = std::min(part_to, plan.part_tokens + kLeastPart);
+    if (part_bytes(next) > part_share) break;
+    plan.part_tokens = next;
+  }
+  const auto extra =
+      static_cast<std::int64_t>((pass_share - std::min(pass_share, kRounding)) / pass_bytes);
+  plan.pass_tokens = pass_from + extra / kLeastPart * kLeastPart;
+  if (pass_from + extra >= pass_to) plan.pass_tokens = pass_to;
+  plan.sequences = request_.max_sequences;
+  if (request_.slot_bytes > 0)
+    plan.sequences = 1 + static_cast<std::int64_t>(slot_share / request_.slot_bytes);
+  plan.cache_bytes = cache;
+  if (level.all_resident) {
+    plan.cache_bytes = std::max(cache, std::min(most_cache(), cache + left));
+    plan.resident_experts = experts_.count;
+  } else if (level.kind == ExpertMode::Auto) {
+    plan.resident_experts =
+        std::min(experts_.count, static_cast<std::int64_t>(left / experts_.expert));
+  }
+  fill(level, plan);
+  return plan;
+}
+
+void Planner::fill(const Level& level, Plan& plan) const {
+  plan.mode = level.mode;
+  plan.on_device = true;
+  plan.all_resident = level.all_resident;
+  plan.experts = experts_.count;
+  plan.context_tokens = context_asked();
+  if (request_.page_bytes > 0) {
+    plan.cache_bytes -= plan.cache_bytes % request_.page_bytes;
+    plan.context_tokens = std::min(
+        plan.context_tokens,
+        static_cast<std::int64_t>(plan.cache_bytes / request_.page_bytes) * request_.page_tokens);
+  }
+  plan.part_tokens = std::min(plan.part_tokens, plan.pass_tokens);
+  plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
+  // A pass that fits one part stays one when sequences that write come with it.
+  if (plan.part_tokens == plan.pass_tokens) plan.part_tokens += request_.max_sequences;
+  plan.placement = {.mode = level.all_resident ? ExpertMode::Persistent : level.kind,
+                    .resident = plan.resident_experts,
+                    .ring_layers = level.ring_layers,
+                    .group_layers = level.group_layers,
+                    .prompt_threshold = request_.prompt_threshold};
+  const bool streamed = !level.all_resident;
+  const std::uint64_t slots = static_cast<std::uint64_t>(plan.resident_experts) * experts_.expert;
+  plan.streamed_bytes = streamed ? experts_.all - std::min(experts_.all, slots) : 0;
+  plan.vram = {
+      {"embedding", dense_.embedding},
+      {"attention", dense_.attention},
+      {"shared_experts", dense_.shared_expert},
+      {"dense_mlp", dense_.dense_mlp},
+      {"routers", dense_.router},
+      {"norms", dense_.norms},
+      {"lm_head", dense_.lm_head},
+      {"resident_experts", streamed ? slots : experts_.all},
+      {"expert_ring", streamed ? ring_bytes(level) : 0},
+      {"expert_tables", streamed ? table_bytes() : 0},
+      {"kv_cache", plan.cache_bytes},
+      {"recurrent_state", static_cast<std::uint64_t>(plan.sequences) * request_.slot_bytes},
+      {"workspace", plan.workspace_bytes},
+      {"scratch", request_.device->fixed_bytes},
+      {"driver", request_.device->driver_bytes}};
+  plan.ram = {{"experts", experts_.arena}, {"staging", kStagingBytes}};
+  if (plan.sequences < request_.max_sequences) {
+    plan.notes.push_back(
+        fmt::format("there is room for the state of {} requests at a time, not of {}",
+                    plan.sequences, request_.max_sequences));
+  }
+}
+
+Plan Planner::plan_processor() const {
+  Plan plan;
+  plan.mode = "processor";
+  plan.experts = experts_.count;
+  plan.sequences = request_.max_sequences;
+  plan.pass_tokens = request_.prompt_chunk > 0 ? request_.prompt_chunk : kProcessorPass;
+  plan.part_tokens = plan.pass_tokens;
+  plan.context_tokens = context_asked();
+  plan.cache_bytes = cache_of(plan.context_tokens);
+  plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
+  plan.ram = {{"experts", experts_.arena > 0 ? experts_.arena : experts_.all},
+              {"weights", dense_.total()},
+              {"kv_cache", plan.cache_bytes},
+              {"recurrent_state", static_cast<std::uint64_t>(plan.sequences) * request_.slot_bytes},
+              {"workspace", plan.workspace_bytes}};
+  return plan;
+}
+
+// What was asked for, then what is tried in its place.
+std::vector<Level> Planner::levels() const {
+  const Level persistent = {.mode = "persistent", .all_resident = true};
+  if (!streams()) return {persistent};
+  std::vector<Level> levels;
+  const std::int64_t divisor = request_.expert_divisor.value_or(1);
+  if (divisor == 1) levels.push_back(persistent);
+  if (!request_.expert_divisor) {
+    levels.push_back({.mode = "auto"});
+  } else if (divisor >= 1) {
+    std::int64_t before = 0;
+    for (std::int64_t groups = std::max<std::int64_t>(divisor, 2);
+         groups <= std::max<std::int64_t>(experts_.layers, divisor); ++groups) {
+      const std::int64_t size = std::max<std::int64_t>(1, (experts_.layers + groups - 1) / groups);
+      if (size == before) continue;  // more groups that are no smaller
+      before = size;
+      levels.push_back({.mode = fmt::format("grouped({})", groups),
+                        .kind = ExpertMode::Grouped,
+                        .ring_layers = 2 * size,
+                        .group_layers = size});
+    }
+  } else if (divisor == -1) {
+    levels.push_back({.mode = "active-only", .kind = ExpertMode::ActiveOnly});
+  }
+  levels.push_back({.mode = "chunked", .kind = ExpertMode::Chunked, .ring_layers = 1});
+  return levels;
+}
+
+std::optional<Plan> Planner::plan_device() const {
+  const std::vector<Level> all = levels();
+  // Streaming is not a step down from `auto`, but one of its answers.
+  const std::size_t answers = !request_.expert_divisor && streams() ? 2 : 1;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    std::optional<Plan> plan = at(all[i]);
+    if (!plan) continue;
+    if (i >= answers) {
+      plan->notes.push_back(fmt::format(
+          "{} does not fit in {:.1f} GB of VRAM beside what else must be there, taking {}",
+          all[answers - 1].mode, static_cast<double>(request_.device->bytes) / 1e9, all[i].mode));
+    }
+    return plan;
+  }
+  return std::nullopt;
+}
+
+void check_request(const ModelSpec& spec, const PlanRequest& request) {
+  const auto require = [](bool good, const char* name, std::int64_t value, const char* range) {
+    if (good) return;
+    throw Error(ErrorCode::InvalidArgument,
+                fmt::format("budget: {} is {}, choose {}", name, value, range));
+  };
+  require(request.max_sequences >= 1 && request.max_sequences <= 4096, "max_sequences",
+          request.max_sequences, "1 to 4096");
+  require(request.prompt_chunk >= 0 && request.prompt_chunk <= kMostPass, "prompt_chunk",
+          request.prompt_chunk, "0 to 65536");
+  require(request.context_length >= 0, "context_length", request.context_length,
+          "a positive number, or 0 for as much as fits");
+  if (request.context_length > spec.context_length) {
+    throw Error(ErrorCode::InvalidArgument,
+                fmt::format("budget: context_length is {}, but the model was made for {} tokens; "
+                            "choose at most that",
+                            request.context_length, spec.context_length));
+  }
+  require(request.expert_divisor.value_or(0) >= -1, "expert_divisor",
+          request.expert_divisor.value_or(0), "auto, 1, a number of groups, -1 or 0");
+}
+
+}  // namespace
+
+std::uint64_t total_bytes(const std::vector<Component>& components) {
+  std::uint64_t bytes = 0;
+  for (const Component& component : components) bytes += component.bytes;
+  return bytes;
+}
+
+std::optional<Plan> plan_if_it_fits(const ModelSpec& spec, const PlanRequest& request) {
+  check_request(spec, request);
+  const Planner planner(spec, request);
+  return request.device ? planner.plan_device() : planner.plan_processor();
+}
+
+Plan make_plan(const ModelSpec& spec, const PlanRequest& request) {
+  if (auto plan = plan_if_it_fits(spec, request)) return *std::move(plan);
+  throw Error(ErrorCode::OutOfMemory, too_small(spec, request));
+}
+
+}  // namespace krasis
