@@ -16,7 +16,7 @@ constexpr int kThreads = 256;
 constexpr int kPiece = 8;                // columns that a thread of the last sum adds: 16 bytes
 constexpr std::int64_t kLeastPart = 64;  // tokens
 // Beyond this a part's weights are read once for so many tokens that more bring nothing.
-constexpr std::size_t kMaxPartBytes = std::size_t{2} << 30;
+constexpr std::size_t kMaxPartBytes = std::size_t{1} << 30;
 constexpr std::size_t kAlignment = 256;
 
 // Sizes of the intermediates, in elements.
