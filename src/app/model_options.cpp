@@ -31,7 +31,7 @@ constexpr double kMemoryShare = 0.95;
 
 // More than caches hold.
 constexpr std::size_t kReadBytes = std::size_t{1} << 29;
-constexpr int kReadPasses = 3;
+constexpr int kReadPasses = 6;
 
 void add_format_option(CLI::App& command, const std::string& name, DenseFormat& format,
                        const std::string& what) {
@@ -111,6 +111,8 @@ void place_experts(LoadedModel& loaded) {
   const ExpertRates processor = measure_expert_rates(*loaded.processor, layers.front());
   placement.processor_rate = processor.bytes;
   placement.processor_token_seconds = processor.token_seconds;
+  // Whatever is faster has shown what the memory gives; a short reading loop may be disturbed.
+  loaded.rates.ram = std::max(loaded.rates.ram, processor.bytes);
   placement.memory_rate = loaded.rates.ram;
   loaded.experts = make_placed_experts(
       spec, cuda::place_experts(*loaded.ops, layers, placement, *loaded.processor));

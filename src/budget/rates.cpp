@@ -62,7 +62,7 @@ PlannedRates prompt_rates(const ModelSpec& spec, const Plan& plan, const Machine
 }
 
 PlannedRates decode_rates(const ModelSpec& spec, const WeightTypes& types, const Plan& plan,
-                          const MachineRates& rates) {
+                          const MachineRates& rates, std::optional<double> measured_hits) {
   const double routed = routed_bytes_a_token(spec, types);
   const double dense =
       static_cast<double>(decode_weight_bytes(spec, bytes_per_weight(types))) - routed;
@@ -70,10 +70,11 @@ PlannedRates decode_rates(const ModelSpec& spec, const WeightTypes& types, const
     const double seconds = quotient(dense + routed, rates.ram);
     return of_seconds(1, seconds, seconds);
   }
-  const double hits =
+  const double even =
       plan.experts == 0 || plan.all_resident
           ? 1
           : static_cast<double>(plan.resident_experts) / static_cast<double>(plan.experts);
+  const double hits = measured_hits.value_or(even);
   const double on_device = quotient(dense + hits * routed, rates.vram);
   const double misses = quotient((1 - hits) * routed, rates.ram);
   // The dense part of a layer comes before and after its experts; only resident experts are

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "budget/plan.h"
 
@@ -32,9 +33,9 @@ double routed_bytes_a_token(const ModelSpec& spec, const WeightTypes& types);
 PlannedRates prompt_rates(const ModelSpec& spec, const Plan& plan, const MachineRates& rates,
                           std::int64_t tokens);
 
-// Of one sequence with a short context; experts are taken to be chosen evenly, so that the share
-// of the resident ones is hit.
+// Of one sequence with a short context. hits: the share of a token's experts that the device
+// computes; not given, experts are taken to be chosen evenly, so that it is the residents' share.
 PlannedRates decode_rates(const ModelSpec& spec, const WeightTypes& types, const Plan& plan,
-                          const MachineRates& rates);
+                          const MachineRates& rates, std::optional<double> hits = std::nullopt);
 
 }  // namespace krasis

@@ -66,8 +66,27 @@ std::int64_t blocks_at_once(AttentionKernel kernel, std::int64_t key_dim) {
 }
 
 struct Sizes {
-  std::int64_t group, kv_heads, segments, tokens, context, key_dim;
+  std::int64_t group, kv_heads, segments, tokens, context, key_dim, value_dim;
+  std::size_t scratch;
+
+  Sizes(const Attention& op, const StepTables& tables, std::size_t scratch_bytes)
+      : group(op.heads / op.kv.kv_heads),
+        kv_heads(op.kv.kv_heads),
+        segments(tables.segments),
+        tokens(op.queries.rows / op.heads),
+        context(tables.max_context),
+        key_dim(op.kv.key_dim),
+        value_dim(op.kv.value_dim),
+        scratch(scratch_bytes) {}
 };
+
+constexpr std::size_t kStatistics = 2;  // numbers beside a partial row's values
+constexpr std::size_t kAlignment = 256;
+
+std::size_t split_bytes(std::int64_t partial_rows, std::int64_t value_dim) {
+  return static_cast<std::size_t>(partial_rows) *
+         (static_cast<std::size_t>(value_dim) + kStatistics) * sizeof(float);
+}
 
 AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties& device) {
   const std::int64_t rows = tile_rows(part.kernel);
@@ -84,6 +103,14 @@ AttentionPart cut(AttentionPart part, const Sizes& sizes, const DeviceProperties
   const std::int64_t compact = sizes.segments * part.most_rows;
   part.by_segment = compact <= sizes.tokens;
   part.partial_rows = std::min(compact, sizes.tokens) * sizes.group * sizes.kv_heads;
+  // Two parts of a plan may need scratch memory.
+  const std::size_t room = sizes.scratch / 2 - std::min(sizes.scratch / 2, 2 * kAlignment);
+  const std::size_t fitting = room / split_bytes(part.partial_rows, sizes.value_dim);
+  if (fitting < static_cast<std::size_t>(part.splits)) part.splits = static_cast<int>(fitting);
+  if (part.splits >= 2) return part;
+  part.splits = 1;
+  part.by_segment = false;
+  part.partial_rows = 0;
   return part;
 }
 
@@ -112,8 +139,7 @@ bool plan_widening(AttentionPlan& plan, const Attention& op, const StepTables& t
 // A cache of E4M3.
 AttentionPlan plan_narrow(const Attention& op, const StepTables& tables,
                           const DeviceProperties& device, std::size_t scratch) {
-  const Sizes sizes{op.heads / op.kv.kv_heads,  op.kv.kv_heads,     tables.segments,
-                    op.queries.rows / op.heads, tables.max_context, op.kv.key_dim};
+  const Sizes sizes(op, tables, scratch);
   const int most = static_cast<int>(std::max<std::int64_t>(1, kWidenedPackedRows / sizes.group));
   AttentionPlan plan;
   plan.widened_rows = most + 1;
@@ -162,8 +188,7 @@ AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
     return plan;
   }
   if (op.kv.dtype == DType::F8E4M3) return plan_narrow(op, tables, device, scratch);
-  const Sizes sizes{op.heads / op.kv.kv_heads,  op.kv.kv_heads,     tables.segments,
-                    op.queries.rows / op.heads, tables.max_context, op.kv.key_dim};
+  const Sizes sizes(op, tables, scratch);
   const AttentionKernel few_kernel =
       op.kv.values == nullptr ? AttentionKernel::LatentSmall : AttentionKernel::Decode;
   const int few = static_cast<int>(std::max<std::int64_t>(1, kFewPackedRows / sizes.group));
@@ -181,12 +206,9 @@ AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
 }
 
 std::size_t scratch_bytes(const AttentionPlan& plan, std::int64_t value_dim) {
-  constexpr std::size_t kStatistics = 2;  // numbers beside a row's values
-  constexpr std::size_t kAlignment = 256;
   std::size_t bytes = 0;
   for (const AttentionPart& part : plan.parts) {
-    bytes += static_cast<std::size_t>(part.splits * part.partial_rows) *
-                 (static_cast<std::size_t>(value_dim) + kStatistics) * sizeof(float) +
+    bytes += static_cast<std::size_t>(part.splits) * split_bytes(part.partial_rows, value_dim) +
              2 * kAlignment;
   }
   return bytes;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "cuda/launch.h"
 #include "ops/attention.h"
@@ -52,11 +53,12 @@ struct AttentionPlan {
   std::size_t widened_scratch = 0;  // bytes that attending takes beside the keys and values
 };
 
-// Takes op.segments for host data only if the cache is of E4M3: whether and what is widened depends
-// on them and on the scratch memory, where `scratch` bytes are free. Steps of one row a sequence
-// widen nothing.
+// `scratch`: bytes that are free for what splits leave and for what is widened. Takes op.segments
+// for host data only if the cache is of E4M3: whether and what is widened depends on them. Steps of
+// one row a sequence widen nothing.
 AttentionPlan plan_attention(const Attention& op, const StepTables& tables,
-                             const DeviceProperties& device, std::size_t scratch = 0);
+                             const DeviceProperties& device,
+                             std::size_t scratch = std::numeric_limits<std::size_t>::max());
 
 // Of all of the plan's parts together.
 std::size_t scratch_bytes(const AttentionPlan& plan, std::int64_t value_dim);

@@ -105,6 +105,10 @@ std::span<const ExpertMatrices> CudaOps::place_experts(std::span<const ExpertMat
   return placed_->layers();
 }
 
+DecodePairs CudaOps::decode_pairs() const {
+  return placed_ == nullptr ? DecodePairs() : placed_->decode_pairs();
+}
+
 std::vector<WayTimes> CudaOps::way_times() const {
   return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
 }

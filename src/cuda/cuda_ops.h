@@ -40,6 +40,7 @@ class CudaOps final : public Ops {
   PlacedExperts& placed() const;  // once that was called
   std::vector<LayerTimes> pass_times() const;
   std::vector<WayTimes> way_times() const;
+  DecodePairs decode_pairs() const;
 
  private:
   void do_embedding(const Embedding& op) override;

@@ -100,9 +100,12 @@ void DecodeExperts::run(const Experts& op, unsigned* counts, const Launch& launc
 
 void DecodeExperts::compute(std::span<const Job> jobs) {
   for (const Job& job : jobs) {
+    const auto pairs = static_cast<std::size_t>(job.tokens * job.top_k);
+    pairs_.all += pairs;
     if (!mailbox_.next_question(context_.main)) continue;
     const ExpertMatrices& layer = context_.layers[static_cast<std::size_t>(job.layer)];
-    const auto pairs = static_cast<std::size_t>(job.tokens * job.top_k);
+    pairs_.on_processor +=
+        pairs - static_cast<std::size_t>(std::count(mailbox_.ids(), mailbox_.ids() + pairs, -1));
     context_.processor.experts({.x = Rows(mailbox_.x(), job.tokens, layer.hidden),
                                 .ids = {mailbox_.ids(), pairs},
                                 .weights = {mailbox_.weights(), pairs},

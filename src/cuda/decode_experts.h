@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "cuda/devices.h"
 #include "cuda/launch.h"
 #include "cuda/mailbox.h"
 #include "cuda/step_graphs.h"
@@ -36,6 +37,8 @@ class DecodeExperts final : public StepPartner {
   // vain; the step's results are worth nothing then.
   void check_answers();
 
+  DecodePairs pairs() const { return pairs_; }
+
  private:
   // The processor's part of one question.
   struct Job {
@@ -48,6 +51,7 @@ class DecodeExperts final : public StepPartner {
   const PlacedContext& context_;
   Mailbox mailbox_;
   float link_share_;
+  DecodePairs pairs_;
   bool capturing_ = false;
   std::vector<Job> captured_;
 };

@@ -96,4 +96,11 @@ struct WayTimes {
 // was none. Waits for the pass to end.
 std::vector<WayTimes> way_times(const Ops& ops);
 
+// (token, expert) pairs of all steps so far that were repeated as graphs, and those of them whose
+// expert the processor computed. Of placed experts; zeros without.
+struct DecodePairs {
+  std::uint64_t all = 0, on_processor = 0;
+};
+DecodePairs decode_pairs(const Ops& ops);
+
 }  // namespace krasis::cuda

@@ -120,6 +120,10 @@ const std::vector<float>& PlacedExperts::expert_heat() const {
   return swaps_->heat();
 }
 
+DecodePairs PlacedExperts::decode_pairs() const {
+  return decode_experts_->pairs();
+}
+
 void PlacedExperts::set_expert_heat(std::span<const float> heat) {
   swaps_->set_heat(heat);
 }

@@ -58,6 +58,7 @@ class PlacedExperts {
 
   // As in cuda/devices.h.
   const std::vector<float>& expert_heat() const;
+  DecodePairs decode_pairs() const;
   void set_expert_heat(std::span<const float> heat);
 
   // In a pass by ring or by ways, else as decode does.

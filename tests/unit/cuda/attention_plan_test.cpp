@@ -137,4 +137,14 @@ TEST(AttentionPlan, OfNothingIsEmpty) {
 }
 
 }  // namespace
+TEST(AttentionPlan, SplitsKeysNoMoreOftenThanScratchMemoryHoldsTheirResults) {
+  const Attention op = operation(8, 128);
+  for (const std::size_t scratch :
+       {std::size_t{4} << 10, std::size_t{1} << 20, std::size_t{8} << 20}) {
+    const AttentionPlan plan = plan_attention(op, tables(8, 8, 1, 32768), kHopper, scratch);
+    EXPECT_LE(scratch_bytes(plan, op.kv.value_dim), scratch) << scratch;
+  }
+  EXPECT_EQ(plan_attention(op, tables(8, 8, 1, 32768), kHopper, 0).parts[0].splits, 1);
+}
+
 }  // namespace krasis::cuda
