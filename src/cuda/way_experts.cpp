@@ -185,8 +185,8 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
   last_tokens_[static_cast<std::size_t>(op.matrices.placed)] = tokens_;
 }
 
-// The hottest ones of those that are not resident, half as many as this layer had copied: the link
-// has them done not long after the next routing is known.
+// Of those that are not resident the ones that were chosen most, half as many as this layer had
+// copied: the link has them done not long after the next routing is known.
 void WayExperts::copy_ahead(const Experts& op) {
   ahead_.layer = -1;
   const auto next = static_cast<std::size_t>(op.matrices.placed) + 1;
@@ -200,7 +200,7 @@ void WayExperts::copy_ahead(const Experts& op) {
   for (std::int32_t e = 0; e < static_cast<std::int32_t>(experts); ++e)
     if (context_.slots.slot_of(static_cast<int>(next), e) < 0) chosen.push_back(e);
   const std::vector<std::int32_t>& tokens = last_tokens_[next];
-  if (!tokens.empty()) {
+  if (context_.placement.adaptive && !tokens.empty()) {
     std::ranges::stable_sort(chosen, std::ranges::greater(),
                              [&](std::int32_t e) { return tokens[static_cast<std::size_t>(e)]; });
   }

@@ -26,7 +26,8 @@ struct ExpertPlacement {
   // by the rates below.
   std::int64_t prompt_threshold = -1;
 
-  // Residents are exchanged for experts that are chosen more often, while tokens are generated.
+  // What prompts and tokens before have chosen decides which experts are resident and which are
+  // copied ahead, and so, within the rounding of activations, results. False: residents stay.
   bool adaptive = true;
 
   // Measured on this machine; 0: not known.

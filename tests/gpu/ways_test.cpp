@@ -199,8 +199,11 @@ TEST_F(Ways, TheProcessorAloneGivesItsOwnBits) {
 
 // Slow enough that what a call costs does not matter, and equally slow.
 ExpertPlacement halves(std::int64_t resident, std::int64_t ring_layers = 2) {
-  return {
-      .resident = resident, .ring_layers = ring_layers, .link_rate = 1e6, .processor_rate = 1e6};
+  return {.resident = resident,
+          .ring_layers = ring_layers,
+          .adaptive = false,
+          .link_rate = 1e6,
+          .processor_rate = 1e6};
 }
 
 // Processor and device differ by the rounding of activations, expert by expert: of a part of the
