@@ -158,8 +158,9 @@ TEST(AttentionOnDevice, StepsOfManySequencesAgreeWithTheOracle) {
 
 TEST(AttentionOnDevice, NarrowKeysOfAPromptNeedNotFitScratchMemory) {
   const AttentionShape shape = {16, 1, 128, 128, 64, false};
-  const PagedCache cache(shape, DType::F8E4M3, {{20, 6000}});
-  for (const std::size_t megabytes : {3, 256}) {  // widened they are 3.1 million bytes
+  const PagedCache cache(shape, DType::F8E4M3, {{20, 9000}});
+  // Widened they are 4.6 million bytes; the splits of the kernel that widens nothing take 3.2.
+  for (const std::size_t megabytes : {4, 256}) {
     Attending attending(devices().front(), megabytes << 20);
     EXPECT_LT(test::relative_error(attending(cache, shape), attending.oracle(cache, shape)),
               kTolerance)

@@ -97,6 +97,12 @@ TEST(AttentionPlan, NeedsLittleScratchMemory) {
               plan_attention(op, tables(segments, tokens, rows, 131072), device);
           EXPECT_LT(scratch_bytes(plan, op.kv.value_dim), kLeastScratch)
               << segments << " segments of up to " << rows << " rows";
+          Attention narrow = op;
+          narrow.kv.dtype = DType::F8E4M3;
+          const AttentionPlan direct =
+              plan_attention(narrow, tables(segments, tokens, rows, 131072), device);
+          EXPECT_LT(scratch_bytes(direct, op.kv.value_dim), kLeastScratch)
+              << segments << " segments of up to " << rows << " rows of E4M3";
         }
       }
     }
