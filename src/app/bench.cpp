@@ -12,6 +12,7 @@
 #include "app/model_options.h"
 #include "app/text_files.h"
 #include "budget/rates.h"
+#include "config/model_location.h"
 #include "engine/engine.h"
 #include "tune/memory_rate.h"
 
@@ -22,7 +23,7 @@ using Json = nlohmann::ordered_json;
 
 struct BenchOptions {
   ModelOptions model;
-  std::vector<std::int64_t> prompt_tokens{512, 2048};
+  std::vector<std::int64_t> prompt_tokens;  // empty: the usual ones that the model has room for
   std::int64_t generate = 64;
   std::int64_t prefix = 0;  // tokens in the cache before each prompt
   int repeat = 5;
@@ -159,6 +160,9 @@ class PrefixedPrompts {
   std::vector<float> logits_;  // [1, vocab]
 };
 
+constexpr std::int64_t kWarmUpPrompt = 128, kWarmUpTokens = 4;
+constexpr std::int64_t kDecodePrompt = 16;
+
 std::int64_t longest(const BenchOptions& options) {
   return *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
 }
@@ -195,7 +199,7 @@ double decode_bound(const LoadedModel& loaded, const MachineRates& machine,
 void measure_with_engine(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
                          Figures& figures) {
   Engine engine(*loaded.model, loaded.engine_options());
-  run_request(engine, prompts.next(std::min<std::int64_t>(longest(options), 128)), 4);  // warm-up
+  run_request(engine, prompts.next(std::min(longest(options), kWarmUpPrompt)), kWarmUpTokens);
   for (const std::int64_t tokens : options.prompt_tokens) {
     if (options.prefix > 0) break;
     std::vector<double> rates;
@@ -208,7 +212,7 @@ void measure_with_engine(const BenchOptions& options, LoadedModel& loaded, Promp
   std::vector<double> rates, bounds;
   for (int i = 0; i < options.repeat; ++i) {
     const cuda::DecodePairs before = pairs_so_far(loaded);
-    const TokenEvent last = run_request(engine, prompts.next(16), options.generate);
+    const TokenEvent last = run_request(engine, prompts.next(kDecodePrompt), options.generate);
     rates.push_back(static_cast<double>(options.generate - 1) / last.decode_ms * 1e3);
     bounds.push_back(decode_bound(loaded, figures.machine, before));
   }
@@ -320,13 +324,41 @@ void print_json(const Figures& figures, const BenchOptions& options, const Loade
   fmt::print("{}\n", report.dump());
 }
 
-int run_bench(const BenchOptions& options) {
+// Tokens of the longest sequence that is measured.
+std::int64_t context_needed(const BenchOptions& options) {
+  return std::max({options.prefix + longest(options) + 1, kDecodePrompt + options.generate,
+                   std::min(longest(options), kWarmUpPrompt) + kWarmUpTokens});
+}
+
+// With prompt lengths and room for them.
+BenchOptions completed(BenchOptions options) {
+  const std::int64_t context =
+      read_model_description(find_model(options.model.model)).spec.context_length;
+  if (options.prompt_tokens.empty()) {
+    for (const std::int64_t tokens : {512, 2048}) {
+      options.prompt_tokens = {tokens};
+      if (context_needed(options) <= context) continue;
+      options.prompt_tokens = {std::max<std::int64_t>(context - options.prefix - 1, 1)};
+      break;
+    }
+    if (options.prompt_tokens.front() > 512)
+      options.prompt_tokens.insert(options.prompt_tokens.begin(), 512);
+  }
+  if (context_needed(options) > context) {
+    throw Error(ErrorCode::InvalidArgument,
+                fmt::format("bench: {} tokens of prefix, prompt and answer, the model was made for "
+                            "{}; choose a shorter --prompt-tokens, --prefix or --generate",
+                            context_needed(options), context));
+  }
+  options.model.measure = true;
+  if (options.model.context_length == 0) options.model.context_length = context_needed(options);
+  return options;
+}
+
+int run_bench(const BenchOptions& asked) {
   install_interrupt_handler();
-  ModelOptions model = options.model;
-  model.measure = true;
-  if (model.context_length == 0)
-    model.context_length = options.prefix + longest(options) + options.generate;
-  LoadedModel loaded = load_model_with_bar(model, interrupt_flag());
+  const BenchOptions options = completed(asked);
+  LoadedModel loaded = load_model_with_bar(options.model, interrupt_flag());
   PromptSource prompts(options, loaded);
   const Figures figures = measure(options, loaded, prompts);
   if (!options.json) {
@@ -348,7 +380,7 @@ void declare_bench(CLI::App& command, std::function<int()>& run) {
   command.add_option("--prompt-tokens", options->prompt_tokens, "prompt lengths to measure")
       ->check(CLI::PositiveNumber)
       ->delimiter(',')
-      ->capture_default_str();
+      ->default_str("512,2048");
   command
       .add_option("--prefix", options->prefix,
                   "measure prompts on top of so many tokens that are in the cache already")

@@ -253,7 +253,9 @@ void Mailbox::answer() {
 void Mailbox::abandon(const Stream& stream) noexcept {
   store(words().answer, kAnyAnswer);
   static_cast<void>(cudaStreamSynchronize(stream.get()));
-  static_cast<void>(cudaMemset(&state_.as<State>()->timeout, 0, sizeof(State::timeout)));
+  static_cast<void>(
+      cudaMemsetAsync(&state_.as<State>()->timeout, 0, sizeof(State::timeout), stream.get()));
+  static_cast<void>(cudaStreamSynchronize(stream.get()));
   static_cast<void>(cudaGetLastError());
   last_ = load(words().question) >> kPairBits;
   store(words().timeout, 0);

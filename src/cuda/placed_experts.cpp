@@ -65,6 +65,7 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
 PlacedExperts::~PlacedExperts() = default;
 
 void PlacedExperts::fill_slots() {
+  context_.main.synchronize();  // the slots are cleared there
   std::vector<std::int64_t> experts;
   for (const ExpertMatrices& layer : layers_) experts.push_back(layer.experts);
   const auto residents = first_residents(experts, slots_.count());

@@ -95,6 +95,12 @@ bool StepGraphs::capture(Entry& entry, const std::function<void()>& work,
   if (graph == nullptr) return false;
   const cudaError_t made = cudaGraphInstantiate(&entry.graph, graph, 0);
   static_cast<void>(cudaGraphDestroy(graph));
+  if (made == cudaErrorMemoryAllocation) {
+    // The step runs without one, slower.
+    static_cast<void>(cudaGetLastError());
+    entry.graph = nullptr;
+    return false;
+  }
   check(made, "making a step's graph");
   return true;
 }

@@ -258,6 +258,7 @@ void Model::Impl::run_all(const Step& step, const Inputs& inputs, MutableRows lo
   ops.linear({.x = normed, .weight = weight, .bias = {}, .out = logits});
 }
 
+// Ends with synchronize(), which says whether the step's results are worth something.
 void Model::Impl::hand_back(const Wanted& wanted, Rows logits, const BestLogits& best) {
   Memory& memory = ops.memory();
   if (memory.is_host() || logits.rows == 0) return ops.synchronize();
@@ -267,13 +268,14 @@ void Model::Impl::hand_back(const Wanted& wanted, Rows logits, const BestLogits&
   if (wanted.best == nullptr) {
     for (std::int64_t row = 0; row < logits.rows; ++row)
       download(wanted.logits.row(row), logits.row(row), static_cast<std::size_t>(spec.vocab));
-    return;
+    return ops.synchronize();
   }
   // Ids and values lie behind one another: one copy instead of two.
   std::vector<std::int32_t> both(2 * best.ids.size());
   download(both.data(), best.ids.data(), both.size());
   std::copy_n(both.begin(), best.ids.size(), wanted.best->ids.begin());
   std::memcpy(wanted.best->values.data(), both.data() + best.ids.size(), best.values.size_bytes());
+  ops.synchronize();
 }
 
 void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wanted& wanted) {
@@ -284,6 +286,7 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wan
   const std::int64_t parts = observer != nullptr ? 1 : (tokens + part_tokens - 1) / part_tokens;
   const std::int64_t most = parts == 1 ? tokens : part_tokens;
   reserve_constants(most);
+  ops.begin_step(batch.segments, tokens);
   const Inputs inputs = place(batch);
   const auto count = static_cast<std::size_t>(most);
   const Step step = {.batch = batch,
@@ -308,8 +311,7 @@ void Model::Impl::forward(const Batch& batch, const ModelState& state, const Wan
     if (wanted.best == nullptr) return;
     ops.top_logits({.logits = logits, .count = best.count, .ids = best.ids, .values = best.values});
   };
-  ops.begin_step(batch.segments, tokens);
-  if (is_decode(batch) && observer == nullptr) {
+  if (is_decode(batch) && parts == 1 && observer == nullptr) {
     ops.run_step({.tokens = tokens, .state = state.identity(), .best = best.count}, work);
   } else {
     const Pass pass(ops, tokens, parts);
