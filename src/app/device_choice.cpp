@@ -46,9 +46,7 @@ DeviceChoice choice_of(const DeviceSelection& selection, const ModelSpec& spec,
       .options = {.index = device.index, .vram_limit_bytes = selection.vram_limit_bytes},
       .request = request,
       .plan = {}};
-  const std::size_t limit = selection.vram_limit_bytes;
-  const std::size_t whole = limit == 0 ? device.total_bytes : std::min(limit, device.total_bytes);
-  choice.request.device = device_room(selection, whole);
+  choice.request.device = device_room(selection, device.total_bytes);
   const std::uint64_t free = device.free_bytes + kContextBytes;
   choice.request.device->bytes =
       std::min(choice.request.device->bytes,
@@ -127,8 +125,10 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
 }
 
 DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes) {
-  return {.bytes = bytes - std::min<std::uint64_t>(bytes, selection.vram_reserve_bytes),
-          .fixed_bytes = fixed_device_bytes(bytes)};
+  const std::uint64_t limit = selection.vram_limit_bytes;
+  const std::uint64_t whole = limit == 0 ? bytes : std::min(limit, bytes);
+  return {.bytes = whole - std::min<std::uint64_t>(whole, selection.vram_reserve_bytes),
+          .fixed_bytes = fixed_device_bytes(whole)};
 }
 
 std::optional<DeviceChoice> choose_device(const DeviceSelection& selection, const ModelSpec& spec,

@@ -6,6 +6,7 @@
 #include "app/device_choice.h"
 #include "app/model_options.h"
 #include "app/plan_report.h"
+#include "base/error.h"
 #include "config/model_location.h"
 
 namespace krasis {
@@ -19,7 +20,17 @@ struct PlanOptions {
   bool json = false;
 };
 
+// A GPU that is described is no GPU of this machine.
+void check_described_device(const PlanOptions& options) {
+  if (options.vram_bytes == 0 || options.model.device.gpus == "auto") return;
+  throw Error(ErrorCode::InvalidArgument,
+              fmt::format("plan: --vram describes a GPU and --selected-gpus {} chooses among this "
+                          "machine's, give one of the two",
+                          options.model.device.gpus));
+}
+
 int run_plan(const PlanOptions& options) {
+  check_described_device(options);
   const ModelSpec spec = described(options.model).spec;
   const WeightTypes types = weight_types(options.model, spec);
   PlanRequest request = plan_request(options.model, spec, types);

@@ -142,7 +142,8 @@ class Commands(unittest.TestCase):
         self.assertLess(abs(results["prefill"]["perplexity"] / results["decode"]["perplexity"] - 1), 1e-3)
 
     def plan(self, *words):
-        result = self.run_program("plan", *words, "--selected-gpus", "none", "--json")
+        device = () if "--vram" in words else ("--selected-gpus", "none")
+        result = self.run_program("plan", *words, *device, "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         report = json.loads(result.stdout)
         for memory in (report["vram"], report["ram"]):
@@ -183,6 +184,12 @@ class Commands(unittest.TestCase):
         self.assertEqual(asked["context_tokens"], 32768)
         less = self.plan(folder, "--vram", "24GiB", "--vram-reserve", "4GiB")
         self.assertLessEqual(less["vram"]["total_bytes"], 20 << 30)
+        for words in (("--vram", "80GiB", "--vram-limit", "24GiB"), ("--vram", "24GiB", "--vram-limit", 0)):
+            self.assertEqual(self.plan(folder, *words), self.plan(folder, "--vram", "24GiB"))
+        self.check_refused(3, "4.29 GB may be used", "plan", folder, "--vram", "80GiB", "--vram-limit", "4GiB")
+        for gpus in ("none", 0):
+            self.check_refused(2, f"--selected-gpus {gpus}", "plan", folder, "--vram", "24GiB",
+                               "--selected-gpus", gpus)
         for model in ("demo", "demo-next"):
             self.assertEqual(self.plan(MODELS / model, "--vram", "8GiB")["mode"], "persistent")
 
