@@ -59,13 +59,28 @@ class Planner {
   std::uint64_t most_cache() const {
     return static_cast<std::uint64_t>(request_.max_sequences) * cache_of(context_asked());
   }
+  // Counted in full, not in pages.
+  std::int64_t tokens_in(std::uint64_t cache) const {
+    if (request_.page_bytes == 0) return kMostPass;
+    const auto page = static_cast<std::uint64_t>(request_.page_tokens);
+    const std::uint64_t tokens = cache / request_.page_bytes * page +
+                                 cache % request_.page_bytes * page / request_.page_bytes;
+    return static_cast<std::int64_t>(std::min<std::uint64_t>(tokens, kMostPass));
+  }
+  // No step holds more of all prompts together.
+  std::int64_t most_tokens(std::int64_t context) const {
+    return std::min(kMostPass, context) * request_.max_sequences;
+  }
   // Tokens of a pass and of a part, the fewest and the most.
   std::int64_t least_pass() const {
-    return request_.prompt_chunk > 0 ? request_.prompt_chunk : kLeastPass;
+    return std::min(request_.prompt_chunk > 0 ? request_.prompt_chunk : kLeastPass,
+                    most_tokens(context_asked()));
   }
-  std::int64_t most_pass(const Level& level) const {
-    if (request_.prompt_chunk > 0) return request_.prompt_chunk;
-    return level.all_resident ? kMostPart : kMostPass;
+  std::int64_t most_pass(const Level& level, std::uint64_t cache) const {
+    std::int64_t most = level.all_resident ? kMostPart : kMostPass;
+    if (request_.prompt_chunk > 0) most = request_.prompt_chunk;
+    if (!level.all_resident) most = std::min(most, tokens_in(cache));  // else the cache still grows
+    return std::max(least_pass(), std::min(most, most_tokens(context_asked())));
   }
   std::uint64_t workspace(std::int64_t pass, std::int64_t part) const {
     const std::int64_t rows =
@@ -120,7 +135,7 @@ std::optional<Plan> Planner::at(const Level& level) const {
   const std::uint64_t eighth = left / 8;
 
   const std::int64_t pass_from = least_pass(), part_from = std::min(pass_from, kLeastPart);
-  const std::int64_t pass_to = most_pass(level), part_to = std::min(pass_to, kMostPart);
+  const std::int64_t pass_to = most_pass(level, cache), part_to = std::min(pass_to, kMostPart);
   // Of a pass that is no smaller than any part.
   const auto part_bytes = [&](std::int64_t part) {
     return workspace(kMostPass, part) - workspace(kMostPass, part_from);
@@ -171,6 +186,7 @@ void Planner::fill(const Level& level, Plan& plan) const {
         plan.context_tokens,
         static_cast<std::int64_t>(plan.cache_bytes / request_.page_bytes) * request_.page_tokens);
   }
+  plan.pass_tokens = std::min(plan.pass_tokens, most_tokens(plan.context_tokens));
   plan.part_tokens = std::min(plan.part_tokens, plan.pass_tokens);
   plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
   // A pass that fits one part stays one when sequences that write come with it.
@@ -212,9 +228,10 @@ Plan Planner::plan_processor() const {
   plan.mode = "processor";
   plan.experts = experts_.count;
   plan.sequences = request_.max_sequences;
-  plan.pass_tokens = request_.prompt_chunk > 0 ? request_.prompt_chunk : kProcessorPass;
-  plan.part_tokens = plan.pass_tokens;
   plan.context_tokens = context_asked();
+  plan.pass_tokens = std::min(request_.prompt_chunk > 0 ? request_.prompt_chunk : kProcessorPass,
+                              most_tokens(plan.context_tokens));
+  plan.part_tokens = plan.pass_tokens;
   plan.cache_bytes = cache_of(plan.context_tokens);
   plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
   plan.ram = {{"experts", experts_.arena > 0 ? experts_.arena : experts_.all},

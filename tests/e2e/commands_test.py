@@ -193,6 +193,19 @@ class Commands(unittest.TestCase):
         for model in ("demo", "demo-next"):
             self.assertEqual(self.plan(MODELS / model, "--vram", "8GiB")["mode"], "persistent")
 
+    def test_plan_promises_no_prompt_longer_than_the_context(self):
+        folder = self.write_config()
+        for vram in ("22GiB", "24GiB", "32GiB", "80GiB"):
+            card = self.plan(folder, "--vram", vram)
+            self.assertEqual([row["tokens"] for row in card["prefill"]],
+                             [tokens for tokens in (2048, 8192, 32768) if tokens <= card["context_tokens"]])
+            self.assertLessEqual(card["pass_tokens"], card["context_tokens"])
+        card = self.plan(folder, "--vram", "24GiB", "--context-length", 4096)
+        self.assertEqual([row["tokens"] for row in card["prefill"]], [2048])
+        self.assertEqual(card["pass_tokens"], 4096)
+        words = ("plan", folder, "--vram", "24GiB", "--context-length", 4096)
+        self.assertNotIn("prompt of 8192", self.run_program(*words).stdout)
+
     def test_plan_refuses_in_one_sentence(self):
         folder = self.write_config()
         self.check_refused(3, "--attention-quant int8 makes it fit", "plan", folder, "--vram", "14GiB")

@@ -136,6 +136,32 @@ TEST(Plan, CountsTheContextThatWasAskedFor) {
   EXPECT_THROW(make_plan(test::next_80b(), request), Error);
 }
 
+TEST(Plan, MakesNoPassLongerThanAllContextsTogether) {
+  PlanRequest request = next_80b_in(24 * kGiB);
+  request.context_length = 4096;
+  for (const std::int64_t sequences : {1, 3}) {
+    request.max_sequences = sequences;
+    const Plan plan = make_plan(test::next_80b(), request);
+    EXPECT_EQ(plan.context_tokens, 4096);
+    EXPECT_EQ(plan.pass_tokens, 4096 * sequences);
+  }
+  request.max_sequences = 1;
+  request.context_length = 1000;
+  request.prompt_chunk = 65536;
+  EXPECT_EQ(make_plan(test::next_80b(), request).pass_tokens, 1000);
+  request.device.reset();
+  request.context_length = 300;
+  EXPECT_EQ(make_plan(test::next_80b(), request).pass_tokens, 300);
+}
+
+TEST(Plan, GivesExpertsWhatAShortContextNeedsNoPassFor) {
+  PlanRequest request = next_80b_in(16 * kGiB);
+  request.context_length = 4096;
+  const std::int64_t resident = make_plan(test::next_80b(), request).resident_experts;
+  request.prompt_chunk = 4096;
+  EXPECT_EQ(make_plan(test::next_80b(), request).resident_experts, resident);
+}
+
 TEST(Plan, KeepsFewerStatesWhereNotAllFit) {
   PlanRequest request = next_80b_in(8 * kGiB);
   request.max_sequences = 64;
@@ -197,6 +223,7 @@ TEST_P(OverAllSizes, MoreRoomNeverMeansLess) {
       ASSERT_GE(plan->context_tokens, context) << shape.name << " at " << megabytes << " MB";
       ASSERT_GE(plan->resident_experts, resident) << shape.name << " at " << megabytes << " MB";
       ASSERT_GE(plan->sequences, 1);
+      ASSERT_LE(plan->pass_tokens, plan->context_tokens * sequences()) << shape.name;
       context = plan->context_tokens;
       resident = plan->resident_experts;
     }
