@@ -4,6 +4,7 @@
 #include <charconv>
 #include <fmt/format.h>
 
+#include "app/option_checks.h"
 #include "base/log.h"
 #include "model/state.h"
 #include "residency/device_sizes.h"
@@ -74,11 +75,11 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
   command
       .add_option("--vram-limit", selection.vram_limit_bytes,
                   "most GPU memory to use, such as 16GiB; 0: all")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size_of_at_least(0));
   command
       .add_option("--vram-reserve", selection.vram_reserve_bytes,
                   "GPU memory to leave free for others, such as 1GiB")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size_of_at_least(0));
   command
       .add_option("--expert-divisor", selection.expert_divisor,
                   "experts in GPU memory: auto; 1 all; N as N groups of layers, one after another; "
@@ -89,7 +90,7 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
       .add_option("--gpu-prefill-threshold", selection.prompt_threshold,
                   "prompts of fewer tokens have no expert copied to the GPU, longer ones none "
                   "computed on the processor; default: by the measured rates")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
 }
 
 WeightTypes weight_types(const ModelOptions& options, const ModelSpec& spec,

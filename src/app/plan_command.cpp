@@ -5,12 +5,15 @@
 #include "app/command.h"
 #include "app/device_choice.h"
 #include "app/model_options.h"
+#include "app/option_checks.h"
 #include "app/plan_report.h"
 #include "base/error.h"
 #include "config/model_location.h"
 
 namespace krasis {
 namespace {
+
+constexpr std::uint64_t kLeastVram = std::uint64_t{64} << 20;
 
 struct PlanOptions {
   ModelOptions model;
@@ -69,14 +72,14 @@ void declare_plan(CLI::App& command, std::function<int()>& run) {
   command
       .add_option("--vram", options->vram_bytes,
                   "memory of the GPU to plan for, such as 16GiB; default: this machine's GPU")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size_of_at_least(kLeastVram));
   command
       .add_option("--max-concurrent", options->model.max_sequences,
                   "requests computed at the same time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   const auto add_rate = [&](const char* name, double& rate, const char* what) {
-    command.add_option(name, rate, what)->check(CLI::PositiveNumber)->capture_default_str();
+    command.add_option(name, rate, what)->check(usable_rate())->capture_default_str();
   };
   add_rate("--link-rate", options->link, "to the GPU, in GB/s");
   add_rate("--ram-rate", options->ram, "of RAM, in GB/s");

@@ -98,6 +98,28 @@ class Commands(unittest.TestCase):
         self.check_refused(2, "--load-format dummy", "run", "small", "-p", "hi", "--layers", 2)
         self.check_refused(2, "no server runs", "chat", text="hi\n") if not self.any_server() else None
 
+    def test_numbers_and_sizes_are_refused_with_their_value(self):
+        for command, option in (("run", "--max-tokens"), ("run", "--context-length"), ("serve", "--max-waiting"),
+                                ("serve", "--prompt-chunk"), ("plan", "--layers"),
+                                ("plan", "--gpu-prefill-threshold"), ("demo", "--context-length")):
+            model = () if command == "demo" else ("small",)
+            for value, hint in (("-5", "is -5, choose 0 or more"), ("5x", 'is "5x", choose a whole number, 0 or more')):
+                self.check_refused(2, f"{option}: {hint}; `krasis {command} --help`", command, *model, option, value)
+        for option in ("--vram", "--vram-limit", "--vram-reserve"):
+            for value in ("-1", "+1", "nan", "GiB", "", "1.5GiB", "0x10", "16 Gibi", "99999999999GiB"):
+                self.check_refused(2, f'{option}: is "{value}", choose a size such as 16GiB', "plan", "small",
+                                   option, value)
+        for value in (0, "67108863", "63MiB"):
+            self.check_refused(2, f'--vram: is "{value}", choose 64 MiB or more', "plan", "small", "--vram", value)
+        for option in ("--link-rate", "--ram-rate", "--vram-rate", "--gpu-rate"):
+            for value in ("nan", "inf", "0", "-1", "1e300", "fast"):
+                self.check_refused(2, f'{option}: is "{value}", choose 0.001 to 1000000', "plan", "small",
+                                   option, value)
+
+    def test_sizes_take_units_of_1024(self):
+        for size in ("24GiB", "24 gib", "24G", "24gb", "24Gi", "024GiB", "25769803776", "25769803776b"):
+            self.assertEqual(self.plan("small", "--vram", size)["vram_budget_bytes"], 24 << 30, size)
+
     def any_server(self):
         ports = (8012, 8013, 8014, 8015, 8000, 8080)
         listening = pathlib.Path("/proc/net/tcp").read_text()
