@@ -216,6 +216,12 @@ void Planner::fill(const Level& level, Plan& plan) const {
       {"scratch", request_.device->fixed_bytes},
       {"driver", request_.device->driver_bytes}};
   plan.ram = {{"experts", experts_.arena}, {"staging", kStagingBytes}};
+  const std::int64_t divisor = request_.expert_divisor.value_or(1);
+  if (!request_.weights.experts && experts_.count > 0 && divisor != 1) {
+    plan.notes.push_back(fmt::format(
+        "experts of 16 bits are all in VRAM and never streamed, expert_divisor {} changes nothing",
+        divisor));
+  }
   if (plan.sequences < request_.max_sequences) {
     plan.notes.push_back(
         fmt::format("there is room for the state of {} requests at a time, not of {}",
@@ -307,6 +313,13 @@ void check_request(const ModelSpec& spec, const PlanRequest& request) {
   }
   require(request.expert_divisor.value_or(0) >= -1, "expert_divisor",
           request.expert_divisor.value_or(0), "auto, 1, a number of groups, -1 or 0");
+  if (request.prompt_threshold >= 0 && request.expert_divisor.value_or(0) == -1) {
+    throw Error(
+        ErrorCode::InvalidArgument,
+        fmt::format("budget: --gpu-prefill-threshold {} means nothing with --expert-divisor "
+                    "-1, where every prompt copies the experts it chose; leave out one",
+                    request.prompt_threshold));
+  }
 }
 
 }  // namespace

@@ -230,6 +230,8 @@ class Commands(unittest.TestCase):
 
     def test_plan_refuses_in_one_sentence(self):
         folder = self.write_config()
+        self.check_refused(2, "gpu-prefill-threshold 500", "plan", folder, "--vram", "40GiB", "--expert-divisor", "-1",
+                           "--gpu-prefill-threshold", 500)
         self.check_refused(3, "--attention-quant int8 makes it fit", "plan", folder, "--vram", "14GiB")
         self.check_refused(3, "more memory", "plan", folder, "--vram", "1GiB")
         self.check_refused(2, "made for 40960", "plan", folder, "--context-length", 50000)

@@ -126,6 +126,32 @@ TEST(Plan, TakesTheModeThatWasAskedFor) {
   }
 }
 
+TEST(Plan, SaysThatExpertsWhichDoNotStreamHeedNoDivisor) {
+  PlanRequest request = lite_16b_in(80 * kGiB);
+  request.weights.experts.reset();
+  EXPECT_TRUE(make_plan(test::lite_16b(), request).notes.empty());
+  for (const std::int64_t divisor : {-1, 0, 4}) {
+    request.expert_divisor = divisor;
+    const Plan plan = make_plan(test::lite_16b(), request);
+    EXPECT_EQ(plan.mode, "persistent");
+    ASSERT_EQ(plan.notes.size(), 1U);
+    EXPECT_EQ(plan.notes[0],
+              "experts of 16 bits are all in VRAM and never streamed, expert_divisor " +
+                  std::to_string(divisor) + " changes nothing");
+  }
+  request.expert_divisor = 1;
+  EXPECT_TRUE(make_plan(test::lite_16b(), request).notes.empty());
+}
+
+TEST(Plan, RefusesAThresholdWhereEveryPromptCopiesWhatItChose) {
+  PlanRequest request = next_80b_in(24 * kGiB);
+  request.expert_divisor = -1;
+  request.prompt_threshold = 0;
+  EXPECT_THROW(make_plan(test::next_80b(), request), Error);
+  request.expert_divisor = 0;
+  EXPECT_NO_THROW(make_plan(test::next_80b(), request));
+}
+
 TEST(Plan, CountsTheContextThatWasAskedFor) {
   PlanRequest request = next_80b_in(16 * kGiB);
   request.context_length = 131072;
