@@ -14,6 +14,7 @@ constexpr std::int64_t kLeastContext = 4096;  // tokens of cache that must fit b
 constexpr std::int64_t kLeastPart = 256;      // below, tensor cores wait for weights
 constexpr std::int64_t kMostPart = 8192;      // above, nothing is gained
 constexpr std::int64_t kLeastPass = 2048;     // tokens that share one copy of the experts
+constexpr std::int64_t kUsefulPass = 8192;    // below, copying the experts is what takes the time
 constexpr std::int64_t kMostPass = 65536;     // the engine's own limit
 constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
 constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
@@ -43,6 +44,7 @@ class Planner {
   std::vector<Level> levels() const;
   std::optional<Plan> at(const Level& level) const;
   void fill(const Level& level, Plan& plan) const;
+  bool has_useful_pass(const Level& level, const Plan& plan) const;
 
   bool streams() const { return request_.weights.experts.has_value() && experts_.count > 0; }
   std::int64_t context_asked() const {
@@ -276,21 +278,34 @@ std::vector<Level> Planner::levels() const {
   return levels;
 }
 
+// As long as any prompt needs it, or so long that the copies of the experts are worth it.
+bool Planner::has_useful_pass(const Level& level, const Plan& plan) const {
+  if (level.all_resident) return true;
+  return plan.pass_tokens >=
+         std::min({most_pass(level, cache_share()), kUsefulPass, most_tokens(plan.context_tokens)});
+}
+
+// The first level with a useful pass; where there is none, the last one, whose pass is the longest.
 std::optional<Plan> Planner::plan_device() const {
   const std::vector<Level> all = levels();
   // Streaming is not a step down from `auto`, but one of its answers.
   const std::size_t answers = !request_.expert_divisor && streams() ? 2 : 1;
+  std::optional<Plan> best;
+  std::size_t chosen = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     std::optional<Plan> plan = at(all[i]);
     if (!plan) continue;
-    if (i >= answers) {
-      plan->notes.push_back(fmt::format(
-          "{} does not fit in {:.1f} GB of VRAM beside what else must be there, taking {}",
-          all[answers - 1].mode, static_cast<double>(request_.device->bytes) / 1e9, all[i].mode));
-    }
-    return plan;
+    chosen = i;
+    best = std::move(plan);
+    if (has_useful_pass(all[i], *best)) break;
   }
-  return std::nullopt;
+  if (best && chosen >= answers) {
+    best->notes.push_back(fmt::format(
+        "{} does not fit in {:.1f} GB of VRAM beside what else must be there, taking {}",
+        all[answers - 1].mode, static_cast<double>(request_.device->bytes) / 1e9,
+        all[chosen].mode));
+  }
+  return best;
 }
 
 void check_request(const ModelSpec& spec, const PlanRequest& request) {

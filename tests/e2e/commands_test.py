@@ -204,6 +204,9 @@ class Commands(unittest.TestCase):
         asked = self.plan(folder, "--vram", "40GiB", "--context-length", 32768, "--expert-divisor", 47)
         self.assertEqual(asked["mode"], "grouped(47)")
         self.assertEqual(asked["context_tokens"], 32768)
+        rates = [self.plan(folder, "--vram", vram, "--expert-divisor", 2)["prefill"][1]["expected_tokens_per_second"]
+                 for vram in ("32GiB", "48GiB", "80GiB")]
+        self.assertGreater(min(rates[1:]), rates[0] * 0.95)
         less = self.plan(folder, "--vram", "24GiB", "--vram-reserve", "4GiB")
         self.assertLessEqual(less["vram"]["total_bytes"], 20 << 30)
         for words in (("--vram", "80GiB", "--vram-limit", "24GiB"), ("--vram", "24GiB", "--vram-limit", 0)):

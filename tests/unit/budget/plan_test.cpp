@@ -126,6 +126,18 @@ TEST(Plan, TakesTheModeThatWasAskedFor) {
   }
 }
 
+TEST(Plan, TakesLargerGroupsOnlyWithPassesOfUse) {
+  PlanRequest request = moe_235b_in(48 * kGiB);
+  request.expert_divisor = 2;
+  const Plan plan = make_plan(test::moe_235b(), request);
+  EXPECT_EQ(plan.placement.mode, ExpertMode::Grouped);
+  EXPECT_GE(plan.pass_tokens, 8192);
+  request.prompt_chunk = 512;
+  const Plan asked = make_plan(test::moe_235b(), request);
+  EXPECT_EQ(asked.pass_tokens, 512);
+  EXPECT_GT(asked.placement.group_layers, plan.placement.group_layers);
+}
+
 TEST(Plan, SaysThatExpertsWhichDoNotStreamHeedNoDivisor) {
   PlanRequest request = lite_16b_in(80 * kGiB);
   request.weights.experts.reset();
@@ -233,7 +245,7 @@ TEST_P(OverAllSizes, MoreRoomNeverMeansLess) {
        {std::optional<std::int64_t>(), std::optional<std::int64_t>(1),
         std::optional<std::int64_t>(-1), std::optional<std::int64_t>(0),
         std::optional<std::int64_t>(4)}) {
-    std::int64_t context = 0, resident = 0, fitted = 0;
+    std::int64_t context = 0, resident = 0, fitted = 0, pass = 0;
     for (std::uint64_t megabytes = 2000; megabytes < 160000; megabytes += 401) {
       PlanRequest request = shape.request(megabytes * 1000 * 1000);
       request.expert_divisor = divisor;
@@ -250,6 +262,12 @@ TEST_P(OverAllSizes, MoreRoomNeverMeansLess) {
       ASSERT_GE(plan->resident_experts, resident) << shape.name << " at " << megabytes << " MB";
       ASSERT_GE(plan->sequences, 1);
       ASSERT_LE(plan->pass_tokens, plan->context_tokens * sequences()) << shape.name;
+      // Beyond some 8192 tokens, the copies of the experts are no longer what takes the time.
+      const std::int64_t pass_of_use = std::min<std::int64_t>(plan->pass_tokens, 8192);
+      if (!plan->all_resident) {
+        ASSERT_GE(pass_of_use, pass) << shape.name << " at " << megabytes << " MB, " << plan->mode;
+      }
+      pass = pass_of_use;
       context = plan->context_tokens;
       resident = plan->resident_experts;
     }
