@@ -4,6 +4,7 @@
 #include <charconv>
 #include <fmt/format.h>
 
+#include "app/option_checks.h"
 #include "base/log.h"
 #include "model/state.h"
 #include "residency/device_sizes.h"
@@ -46,9 +47,7 @@ DeviceChoice choice_of(const DeviceSelection& selection, const ModelSpec& spec,
       .options = {.index = device.index, .vram_limit_bytes = selection.vram_limit_bytes},
       .request = request,
       .plan = {}};
-  const std::size_t limit = selection.vram_limit_bytes;
-  const std::size_t whole = limit == 0 ? device.total_bytes : std::min(limit, device.total_bytes);
-  choice.request.device = device_room(selection, whole);
+  choice.request.device = device_room(selection, device.total_bytes);
   const std::uint64_t free = device.free_bytes + kContextBytes;
   choice.request.device->bytes =
       std::min(choice.request.device->bytes,
@@ -76,11 +75,11 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
   command
       .add_option("--vram-limit", selection.vram_limit_bytes,
                   "most GPU memory to use, such as 16GiB; 0: all")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size_of_at_least(0));
   command
       .add_option("--vram-reserve", selection.vram_reserve_bytes,
                   "GPU memory to leave free for others, such as 1GiB")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size_of_at_least(0));
   command
       .add_option("--expert-divisor", selection.expert_divisor,
                   "experts in GPU memory: auto; 1 all; N as N groups of layers, one after another; "
@@ -91,7 +90,7 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
       .add_option("--gpu-prefill-threshold", selection.prompt_threshold,
                   "prompts of fewer tokens have no expert copied to the GPU, longer ones none "
                   "computed on the processor; default: by the measured rates")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
 }
 
 WeightTypes weight_types(const ModelOptions& options, const ModelSpec& spec,
@@ -127,8 +126,10 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
 }
 
 DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes) {
-  return {.bytes = bytes - std::min<std::uint64_t>(bytes, selection.vram_reserve_bytes),
-          .fixed_bytes = fixed_device_bytes(bytes)};
+  const std::uint64_t limit = selection.vram_limit_bytes;
+  const std::uint64_t whole = limit == 0 ? bytes : std::min(limit, bytes);
+  return {.bytes = whole - std::min<std::uint64_t>(whole, selection.vram_reserve_bytes),
+          .fixed_bytes = fixed_device_bytes(whole)};
 }
 
 std::optional<DeviceChoice> choose_device(const DeviceSelection& selection, const ModelSpec& spec,

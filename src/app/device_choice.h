@@ -23,7 +23,7 @@ WeightTypes weight_types(const ModelOptions& options, const ModelSpec& spec,
 PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
                          const WeightTypes& types);
 
-// Of a device with `bytes` of memory, less what the options keep free.
+// Of a device with `bytes` of memory: the limit's part of it, less what the options keep free.
 DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes);
 
 struct DeviceChoice {

@@ -64,7 +64,11 @@ int run_program(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return app.exit(version);
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "krasis: %s; `krasis --help` lists the commands\n", error.what());
+    const auto named = app.get_subcommands();
+    const std::string hint = named.empty()
+                                 ? "`krasis --help` lists the commands"
+                                 : "`krasis " + named[0]->get_name() + " --help` lists the options";
+    std::fprintf(stderr, "krasis: %s; %s\n", error.what(), hint.c_str());
     return kUsage;
   }
   return chosen();

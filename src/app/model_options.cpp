@@ -8,6 +8,7 @@
 
 #include "app/command.h"
 #include "app/device_choice.h"
+#include "app/option_checks.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
 #include "config/home.h"
@@ -245,7 +246,7 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
   command
       .add_option("--context-length", options.context_length,
                   "tokens of prompt and answer together; 0: the model's own, as memory allows")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   command.add_flag("--force-load", options.force_load, "load although memory looks too small");
   static const std::map<std::string, bool> kLoadFormats = {{"auto", false}, {"dummy", true}};
   command
@@ -255,7 +256,7 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
       ->type_name("FORMAT");
   command
       .add_option("--layers", options.layers, "with dummy weights: only the first so many layers")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
 }
 
 void set_weights(ModelOptions& options, const std::string& name) {

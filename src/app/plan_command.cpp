@@ -5,11 +5,15 @@
 #include "app/command.h"
 #include "app/device_choice.h"
 #include "app/model_options.h"
+#include "app/option_checks.h"
 #include "app/plan_report.h"
+#include "base/error.h"
 #include "config/model_location.h"
 
 namespace krasis {
 namespace {
+
+constexpr std::uint64_t kLeastVram = std::uint64_t{64} << 20;
 
 struct PlanOptions {
   ModelOptions model;
@@ -19,7 +23,17 @@ struct PlanOptions {
   bool json = false;
 };
 
+// A GPU that is described is no GPU of this machine.
+void check_described_device(const PlanOptions& options) {
+  if (options.vram_bytes == 0 || options.model.device.gpus == "auto") return;
+  throw Error(ErrorCode::InvalidArgument,
+              fmt::format("plan: --vram describes a GPU and --selected-gpus {} chooses among this "
+                          "machine's, give one of the two",
+                          options.model.device.gpus));
+}
+
 int run_plan(const PlanOptions& options) {
+  check_described_device(options);
   const ModelSpec spec = described(options.model).spec;
   const WeightTypes types = weight_types(options.model, spec);
   PlanRequest request = plan_request(options.model, spec, types);
@@ -58,14 +72,14 @@ void declare_plan(CLI::App& command, std::function<int()>& run) {
   command
       .add_option("--vram", options->vram_bytes,
                   "memory of the GPU to plan for, such as 16GiB; default: this machine's GPU")
-      ->transform(CLI::AsSizeValue(false));
+      ->transform(size_of_at_least(kLeastVram));
   command
       .add_option("--max-concurrent", options->model.max_sequences,
                   "requests computed at the same time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   const auto add_rate = [&](const char* name, double& rate, const char* what) {
-    command.add_option(name, rate, what)->check(CLI::PositiveNumber)->capture_default_str();
+    command.add_option(name, rate, what)->check(usable_rate())->capture_default_str();
   };
   add_rate("--link-rate", options->link, "to the GPU, in GB/s");
   add_rate("--ram-rate", options->ram, "of RAM, in GB/s");

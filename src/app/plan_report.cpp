@@ -70,7 +70,7 @@ std::string plan_table(const PlanReport& report) {
   }
   text += fmt::format("tokens a second        {:>12} {:>12}\n", "expected", "bound");
   for (const std::int64_t tokens : kPromptTokens) {
-    if (!plan.on_device || tokens > report.spec.context_length) continue;
+    if (!plan.on_device || tokens > plan.context_tokens) continue;
     text += rate_row(fmt::format("prompt of {}", tokens),
                      prompt_rates(report.spec, plan, report.rates, tokens));
   }
@@ -88,7 +88,7 @@ nlohmann::ordered_json plan_json(const PlanReport& report) {
   const Plan& plan = report.plan;
   Json prompts = Json::array();
   for (const std::int64_t tokens : kPromptTokens) {
-    if (!plan.on_device || tokens > report.spec.context_length) continue;
+    if (!plan.on_device || tokens > plan.context_tokens) continue;
     Json row = {{"tokens", tokens}};
     row.update(rates_json(prompt_rates(report.spec, plan, report.rates, tokens)));
     prompts.push_back(row);

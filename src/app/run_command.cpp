@@ -10,6 +10,7 @@
 #include "app/device_choice.h"
 #include "app/local_backend.h"
 #include "app/model_options.h"
+#include "app/option_checks.h"
 #include "app/text_files.h"
 #include "base/log.h"
 #include "chat/chat.h"
@@ -86,7 +87,7 @@ void declare_sampling(CLI::App& command, RunOptions& options) {
   command
       .add_option("--max-tokens", options.backend.max_tokens,
                   "tokens of the answer at most; 0: as the context allows")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   command.add_option("--temperature", options.temperature, "0: always the likeliest token");
   command.add_option("--top-p", options.top_p, "likeliest tokens up to this probability");
   command.add_option("--top-k", options.top_k, "so many likeliest tokens; 0: all");
@@ -121,7 +122,7 @@ void declare_demo(CLI::App& command, std::function<int()>& run) {
   command
       .add_option("--context-length", options->model.context_length,
                   "tokens of prompt and answer together; 0: the model's own, as memory allows")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
       ->check(CLI::Range(0, 1024));
   declare_sampling(command, *options);

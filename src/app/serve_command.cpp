@@ -8,6 +8,7 @@
 #include "app/command.h"
 #include "app/local_backend.h"
 #include "app/model_options.h"
+#include "app/option_checks.h"
 #include "base/log.h"
 #include "server/server.h"
 
@@ -93,12 +94,12 @@ void declare_serve(CLI::App& command, std::function<int()>& run) {
   command
       .add_option("--max-waiting", options->server.max_waiting,
                   "requests that may wait; more are told 429")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   command
       .add_option("--prompt-chunk", options->model.prompt_chunk,
                   "prompt tokens computed between two steps of writing; 0: what suits the device")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   command.add_option("--log-level", options->log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))

@@ -14,6 +14,7 @@ constexpr std::int64_t kLeastContext = 4096;  // tokens of cache that must fit b
 constexpr std::int64_t kLeastPart = 256;      // below, tensor cores wait for weights
 constexpr std::int64_t kMostPart = 8192;      // above, nothing is gained
 constexpr std::int64_t kLeastPass = 2048;     // tokens that share one copy of the experts
+constexpr std::int64_t kUsefulPass = 8192;    // below, copying the experts is what takes the time
 constexpr std::int64_t kMostPass = 65536;     // the engine's own limit
 constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
 constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
@@ -43,6 +44,7 @@ class Planner {
   std::vector<Level> levels() const;
   std::optional<Plan> at(const Level& level) const;
   void fill(const Level& level, Plan& plan) const;
+  bool has_useful_pass(const Level& level, const Plan& plan) const;
 
   bool streams() const { return request_.weights.experts.has_value() && experts_.count > 0; }
   std::int64_t context_asked() const {
@@ -59,13 +61,28 @@ class Planner {
   std::uint64_t most_cache() const {
     return static_cast<std::uint64_t>(request_.max_sequences) * cache_of(context_asked());
   }
+  // Counted in full, not in pages.
+  std::int64_t tokens_in(std::uint64_t cache) const {
+    if (request_.page_bytes == 0) return kMostPass;
+    const auto page = static_cast<std::uint64_t>(request_.page_tokens);
+    const std::uint64_t tokens = cache / request_.page_bytes * page +
+                                 cache % request_.page_bytes * page / request_.page_bytes;
+    return static_cast<std::int64_t>(std::min<std::uint64_t>(tokens, kMostPass));
+  }
+  // No step holds more of all prompts together.
+  std::int64_t most_tokens(std::int64_t context) const {
+    return std::min(kMostPass, context) * request_.max_sequences;
+  }
   // Tokens of a pass and of a part, the fewest and the most.
   std::int64_t least_pass() const {
-    return request_.prompt_chunk > 0 ? request_.prompt_chunk : kLeastPass;
+    return std::min(request_.prompt_chunk > 0 ? request_.prompt_chunk : kLeastPass,
+                    most_tokens(context_asked()));
   }
-  std::int64_t most_pass(const Level& level) const {
-    if (request_.prompt_chunk > 0) return request_.prompt_chunk;
-    return level.all_resident ? kMostPart : kMostPass;
+  std::int64_t most_pass(const Level& level, std::uint64_t cache) const {
+    std::int64_t most = level.all_resident ? kMostPart : kMostPass;
+    if (request_.prompt_chunk > 0) most = request_.prompt_chunk;
+    if (!level.all_resident) most = std::min(most, tokens_in(cache));  // else the cache still grows
+    return std::max(least_pass(), std::min(most, most_tokens(context_asked())));
   }
   std::uint64_t workspace(std::int64_t pass, std::int64_t part) const {
     const std::int64_t rows =
@@ -120,7 +137,7 @@ std::optional<Plan> Planner::at(const Level& level) const {
   const std::uint64_t eighth = left / 8;
 
   const std::int64_t pass_from = least_pass(), part_from = std::min(pass_from, kLeastPart);
-  const std::int64_t pass_to = most_pass(level), part_to = std::min(pass_to, kMostPart);
+  const std::int64_t pass_to = most_pass(level, cache), part_to = std::min(pass_to, kMostPart);
   // Of a pass that is no smaller than any part.
   const auto part_bytes = [&](std::int64_t part) {
     return workspace(kMostPass, part) - workspace(kMostPass, part_from);
@@ -171,6 +188,7 @@ void Planner::fill(const Level& level, Plan& plan) const {
         plan.context_tokens,
         static_cast<std::int64_t>(plan.cache_bytes / request_.page_bytes) * request_.page_tokens);
   }
+  plan.pass_tokens = std::min(plan.pass_tokens, most_tokens(plan.context_tokens));
   plan.part_tokens = std::min(plan.part_tokens, plan.pass_tokens);
   plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
   // A pass that fits one part stays one when sequences that write come with it.
@@ -200,6 +218,12 @@ void Planner::fill(const Level& level, Plan& plan) const {
       {"scratch", request_.device->fixed_bytes},
       {"driver", request_.device->driver_bytes}};
   plan.ram = {{"experts", experts_.arena}, {"staging", kStagingBytes}};
+  const std::int64_t divisor = request_.expert_divisor.value_or(1);
+  if (!request_.weights.experts && experts_.count > 0 && divisor != 1) {
+    plan.notes.push_back(fmt::format(
+        "experts of 16 bits are all in VRAM and never streamed, expert_divisor {} changes nothing",
+        divisor));
+  }
   if (plan.sequences < request_.max_sequences) {
     plan.notes.push_back(
         fmt::format("there is room for the state of {} requests at a time, not of {}",
@@ -212,9 +236,10 @@ Plan Planner::plan_processor() const {
   plan.mode = "processor";
   plan.experts = experts_.count;
   plan.sequences = request_.max_sequences;
-  plan.pass_tokens = request_.prompt_chunk > 0 ? request_.prompt_chunk : kProcessorPass;
-  plan.part_tokens = plan.pass_tokens;
   plan.context_tokens = context_asked();
+  plan.pass_tokens = std::min(request_.prompt_chunk > 0 ? request_.prompt_chunk : kProcessorPass,
+                              most_tokens(plan.context_tokens));
+  plan.part_tokens = plan.pass_tokens;
   plan.cache_bytes = cache_of(plan.context_tokens);
   plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
   plan.ram = {{"experts", experts_.arena > 0 ? experts_.arena : experts_.all},
@@ -253,21 +278,34 @@ std::vector<Level> Planner::levels() const {
   return levels;
 }
 
+// As long as any prompt needs it, or so long that the copies of the experts are worth it.
+bool Planner::has_useful_pass(const Level& level, const Plan& plan) const {
+  if (level.all_resident) return true;
+  return plan.pass_tokens >=
+         std::min({most_pass(level, cache_share()), kUsefulPass, most_tokens(plan.context_tokens)});
+}
+
+// The first level with a useful pass; where there is none, the last one, whose pass is the longest.
 std::optional<Plan> Planner::plan_device() const {
   const std::vector<Level> all = levels();
   // Streaming is not a step down from `auto`, but one of its answers.
   const std::size_t answers = !request_.expert_divisor && streams() ? 2 : 1;
+  std::optional<Plan> best;
+  std::size_t chosen = 0;
   for (std::size_t i = 0; i < all.size(); ++i) {
     std::optional<Plan> plan = at(all[i]);
     if (!plan) continue;
-    if (i >= answers) {
-      plan->notes.push_back(fmt::format(
-          "{} does not fit in {:.1f} GB of VRAM beside what else must be there, taking {}",
-          all[answers - 1].mode, static_cast<double>(request_.device->bytes) / 1e9, all[i].mode));
-    }
-    return plan;
+    chosen = i;
+    best = std::move(plan);
+    if (has_useful_pass(all[i], *best)) break;
   }
-  return std::nullopt;
+  if (best && chosen >= answers) {
+    best->notes.push_back(fmt::format(
+        "{} does not fit in {:.1f} GB of VRAM beside what else must be there, taking {}",
+        all[answers - 1].mode, static_cast<double>(request_.device->bytes) / 1e9,
+        all[chosen].mode));
+  }
+  return best;
 }
 
 void check_request(const ModelSpec& spec, const PlanRequest& request) {
@@ -290,6 +328,13 @@ void check_request(const ModelSpec& spec, const PlanRequest& request) {
   }
   require(request.expert_divisor.value_or(0) >= -1, "expert_divisor",
           request.expert_divisor.value_or(0), "auto, 1, a number of groups, -1 or 0");
+  if (request.prompt_threshold >= 0 && request.expert_divisor.value_or(0) == -1) {
+    throw Error(
+        ErrorCode::InvalidArgument,
+        fmt::format("budget: --gpu-prefill-threshold {} means nothing with --expert-divisor "
+                    "-1, where every prompt copies the experts it chose; leave out one",
+                    request.prompt_threshold));
+  }
 }
 
 }  // namespace

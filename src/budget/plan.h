@@ -1,7 +1,8 @@
 // What goes where: VRAM and RAM by component, decided from sizes alone before anything is
-// allocated. A device's room is divided so that more of it never means a shorter context or fewer
-// experts in it, and where it is too small the plan steps down instead of failing: all experts
-// resident, layers in groups, one layer at a time; a smaller pass, one sequence.
+// allocated. A device's room is divided so that more of it never means a shorter context, fewer
+// experts in it or passes (up to 8192 tokens) that share a copy of the experts less, and where it
+// is too small the plan steps down instead of failing: all experts resident, layers in groups, one
+// layer at a time; a smaller pass, one sequence.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +52,7 @@ struct Plan {
   bool all_resident = true;   // no expert is streamed
   ExpertPlacement placement;  // where experts are streamed
   std::int64_t resident_experts = 0, experts = 0;
-  std::int64_t pass_tokens = 0;  // of a prompt, between two steps of writing
+  std::int64_t pass_tokens = 0;  // of prompts, between two steps of writing
   std::int64_t part_tokens = 0;  // of a pass, that go through a layer at a time
   std::int64_t sequences = 0;    // at the same time
   std::int64_t context_tokens = 0;

@@ -98,6 +98,28 @@ class Commands(unittest.TestCase):
         self.check_refused(2, "--load-format dummy", "run", "small", "-p", "hi", "--layers", 2)
         self.check_refused(2, "no server runs", "chat", text="hi\n") if not self.any_server() else None
 
+    def test_numbers_and_sizes_are_refused_with_their_value(self):
+        for command, option in (("run", "--max-tokens"), ("run", "--context-length"), ("serve", "--max-waiting"),
+                                ("serve", "--prompt-chunk"), ("plan", "--layers"),
+                                ("plan", "--gpu-prefill-threshold"), ("demo", "--context-length")):
+            model = () if command == "demo" else ("small",)
+            for value, hint in (("-5", "is -5, choose 0 or more"), ("5x", 'is "5x", choose a whole number, 0 or more')):
+                self.check_refused(2, f"{option}: {hint}; `krasis {command} --help`", command, *model, option, value)
+        for option in ("--vram", "--vram-limit", "--vram-reserve"):
+            for value in ("-1", "+1", "nan", "GiB", "", "1.5GiB", "0x10", "16 Gibi", "99999999999GiB"):
+                self.check_refused(2, f'{option}: is "{value}", choose a size such as 16GiB', "plan", "small",
+                                   option, value)
+        for value in (0, "67108863", "63MiB"):
+            self.check_refused(2, f'--vram: is "{value}", choose 64 MiB or more', "plan", "small", "--vram", value)
+        for option in ("--link-rate", "--ram-rate", "--vram-rate", "--gpu-rate"):
+            for value in ("nan", "inf", "0", "-1", "1e300", "fast"):
+                self.check_refused(2, f'{option}: is "{value}", choose 0.001 to 1000000', "plan", "small",
+                                   option, value)
+
+    def test_sizes_take_units_of_1024(self):
+        for size in ("24GiB", "24 gib", "24G", "24gb", "24Gi", "024GiB", "25769803776", "25769803776b"):
+            self.assertEqual(self.plan("small", "--vram", size)["vram_budget_bytes"], 24 << 30, size)
+
     def any_server(self):
         ports = (8012, 8013, 8014, 8015, 8000, 8080)
         listening = pathlib.Path("/proc/net/tcp").read_text()
@@ -142,7 +164,8 @@ class Commands(unittest.TestCase):
         self.assertLess(abs(results["prefill"]["perplexity"] / results["decode"]["perplexity"] - 1), 1e-3)
 
     def plan(self, *words):
-        result = self.run_program("plan", *words, "--selected-gpus", "none", "--json")
+        device = () if "--vram" in words else ("--selected-gpus", "none")
+        result = self.run_program("plan", *words, *device, "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         report = json.loads(result.stdout)
         for memory in (report["vram"], report["ram"]):
@@ -181,13 +204,37 @@ class Commands(unittest.TestCase):
         asked = self.plan(folder, "--vram", "40GiB", "--context-length", 32768, "--expert-divisor", 47)
         self.assertEqual(asked["mode"], "grouped(47)")
         self.assertEqual(asked["context_tokens"], 32768)
+        rates = [self.plan(folder, "--vram", vram, "--expert-divisor", 2)["prefill"][1]["expected_tokens_per_second"]
+                 for vram in ("32GiB", "48GiB", "80GiB")]
+        self.assertGreater(min(rates[1:]), rates[0] * 0.95)
         less = self.plan(folder, "--vram", "24GiB", "--vram-reserve", "4GiB")
         self.assertLessEqual(less["vram"]["total_bytes"], 20 << 30)
+        for words in (("--vram", "80GiB", "--vram-limit", "24GiB"), ("--vram", "24GiB", "--vram-limit", 0)):
+            self.assertEqual(self.plan(folder, *words), self.plan(folder, "--vram", "24GiB"))
+        self.check_refused(3, "4.29 GB may be used", "plan", folder, "--vram", "80GiB", "--vram-limit", "4GiB")
+        for gpus in ("none", 0):
+            self.check_refused(2, f"--selected-gpus {gpus}", "plan", folder, "--vram", "24GiB",
+                               "--selected-gpus", gpus)
         for model in ("demo", "demo-next"):
             self.assertEqual(self.plan(MODELS / model, "--vram", "8GiB")["mode"], "persistent")
 
+    def test_plan_promises_no_prompt_longer_than_the_context(self):
+        folder = self.write_config()
+        for vram in ("22GiB", "24GiB", "32GiB", "80GiB"):
+            card = self.plan(folder, "--vram", vram)
+            self.assertEqual([row["tokens"] for row in card["prefill"]],
+                             [tokens for tokens in (2048, 8192, 32768) if tokens <= card["context_tokens"]])
+            self.assertLessEqual(card["pass_tokens"], card["context_tokens"])
+        card = self.plan(folder, "--vram", "24GiB", "--context-length", 4096)
+        self.assertEqual([row["tokens"] for row in card["prefill"]], [2048])
+        self.assertEqual(card["pass_tokens"], 4096)
+        words = ("plan", folder, "--vram", "24GiB", "--context-length", 4096)
+        self.assertNotIn("prompt of 8192", self.run_program(*words).stdout)
+
     def test_plan_refuses_in_one_sentence(self):
         folder = self.write_config()
+        self.check_refused(2, "gpu-prefill-threshold 500", "plan", folder, "--vram", "40GiB", "--expert-divisor", "-1",
+                           "--gpu-prefill-threshold", 500)
         self.check_refused(3, "--attention-quant int8 makes it fit", "plan", folder, "--vram", "14GiB")
         self.check_refused(3, "more memory", "plan", folder, "--vram", "1GiB")
         self.check_refused(2, "made for 40960", "plan", folder, "--context-length", 50000)

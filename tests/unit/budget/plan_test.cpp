@@ -126,6 +126,44 @@ TEST(Plan, TakesTheModeThatWasAskedFor) {
   }
 }
 
+TEST(Plan, TakesLargerGroupsOnlyWithPassesOfUse) {
+  PlanRequest request = moe_235b_in(48 * kGiB);
+  request.expert_divisor = 2;
+  const Plan plan = make_plan(test::moe_235b(), request);
+  EXPECT_EQ(plan.placement.mode, ExpertMode::Grouped);
+  EXPECT_GE(plan.pass_tokens, 8192);
+  request.prompt_chunk = 512;
+  const Plan asked = make_plan(test::moe_235b(), request);
+  EXPECT_EQ(asked.pass_tokens, 512);
+  EXPECT_GT(asked.placement.group_layers, plan.placement.group_layers);
+}
+
+TEST(Plan, SaysThatExpertsWhichDoNotStreamHeedNoDivisor) {
+  PlanRequest request = lite_16b_in(80 * kGiB);
+  request.weights.experts.reset();
+  EXPECT_TRUE(make_plan(test::lite_16b(), request).notes.empty());
+  for (const std::int64_t divisor : {-1, 0, 4}) {
+    request.expert_divisor = divisor;
+    const Plan plan = make_plan(test::lite_16b(), request);
+    EXPECT_EQ(plan.mode, "persistent");
+    ASSERT_EQ(plan.notes.size(), 1U);
+    EXPECT_EQ(plan.notes[0],
+              "experts of 16 bits are all in VRAM and never streamed, expert_divisor " +
+                  std::to_string(divisor) + " changes nothing");
+  }
+  request.expert_divisor = 1;
+  EXPECT_TRUE(make_plan(test::lite_16b(), request).notes.empty());
+}
+
+TEST(Plan, RefusesAThresholdWhereEveryPromptCopiesWhatItChose) {
+  PlanRequest request = next_80b_in(24 * kGiB);
+  request.expert_divisor = -1;
+  request.prompt_threshold = 0;
+  EXPECT_THROW(make_plan(test::next_80b(), request), Error);
+  request.expert_divisor = 0;
+  EXPECT_NO_THROW(make_plan(test::next_80b(), request));
+}
+
 TEST(Plan, CountsTheContextThatWasAskedFor) {
   PlanRequest request = next_80b_in(16 * kGiB);
   request.context_length = 131072;
@@ -134,6 +172,32 @@ TEST(Plan, CountsTheContextThatWasAskedFor) {
   EXPECT_GE(component(plan, "kv_cache"), 2048 * request.page_bytes);
   request.context_length = 300000;
   EXPECT_THROW(make_plan(test::next_80b(), request), Error);
+}
+
+TEST(Plan, MakesNoPassLongerThanAllContextsTogether) {
+  PlanRequest request = next_80b_in(24 * kGiB);
+  request.context_length = 4096;
+  for (const std::int64_t sequences : {1, 3}) {
+    request.max_sequences = sequences;
+    const Plan plan = make_plan(test::next_80b(), request);
+    EXPECT_EQ(plan.context_tokens, 4096);
+    EXPECT_EQ(plan.pass_tokens, 4096 * sequences);
+  }
+  request.max_sequences = 1;
+  request.context_length = 1000;
+  request.prompt_chunk = 65536;
+  EXPECT_EQ(make_plan(test::next_80b(), request).pass_tokens, 1000);
+  request.device.reset();
+  request.context_length = 300;
+  EXPECT_EQ(make_plan(test::next_80b(), request).pass_tokens, 300);
+}
+
+TEST(Plan, GivesExpertsWhatAShortContextNeedsNoPassFor) {
+  PlanRequest request = next_80b_in(16 * kGiB);
+  request.context_length = 4096;
+  const std::int64_t resident = make_plan(test::next_80b(), request).resident_experts;
+  request.prompt_chunk = 4096;
+  EXPECT_EQ(make_plan(test::next_80b(), request).resident_experts, resident);
 }
 
 TEST(Plan, KeepsFewerStatesWhereNotAllFit) {
@@ -181,7 +245,7 @@ TEST_P(OverAllSizes, MoreRoomNeverMeansLess) {
        {std::optional<std::int64_t>(), std::optional<std::int64_t>(1),
         std::optional<std::int64_t>(-1), std::optional<std::int64_t>(0),
         std::optional<std::int64_t>(4)}) {
-    std::int64_t context = 0, resident = 0, fitted = 0;
+    std::int64_t context = 0, resident = 0, fitted = 0, pass = 0;
     for (std::uint64_t megabytes = 2000; megabytes < 160000; megabytes += 401) {
       PlanRequest request = shape.request(megabytes * 1000 * 1000);
       request.expert_divisor = divisor;
@@ -197,6 +261,13 @@ TEST_P(OverAllSizes, MoreRoomNeverMeansLess) {
       ASSERT_GE(plan->context_tokens, context) << shape.name << " at " << megabytes << " MB";
       ASSERT_GE(plan->resident_experts, resident) << shape.name << " at " << megabytes << " MB";
       ASSERT_GE(plan->sequences, 1);
+      ASSERT_LE(plan->pass_tokens, plan->context_tokens * sequences()) << shape.name;
+      // Beyond some 8192 tokens, the copies of the experts are no longer what takes the time.
+      const std::int64_t pass_of_use = std::min<std::int64_t>(plan->pass_tokens, 8192);
+      if (!plan->all_resident) {
+        ASSERT_GE(pass_of_use, pass) << shape.name << " at " << megabytes << " MB, " << plan->mode;
+      }
+      pass = pass_of_use;
       context = plan->context_tokens;
       resident = plan->resident_experts;
     }

@@ -1,0 +1,18 @@
+// What options may be, each refused in one sentence that quotes the value.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+
+namespace krasis {
+
+// A whole number.
+CLI::Validator at_least(std::int64_t least);
+
+// For transform(): bytes, or with a unit (k, KB, KiB, ... E, all of 1024), as bytes.
+CLI::Validator size_of_at_least(std::uint64_t least_bytes);
+
+// A rate that sums can be done with: 0.001 to 1000000.
+CLI::Validator usable_rate();
+
+}  // namespace krasis
