@@ -10,6 +10,7 @@
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/option_checks.h"
 #include "app/text_files.h"
 #include "budget/rates.h"
 #include "config/model_location.h"
@@ -378,13 +379,13 @@ void declare_bench(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<BenchOptions>();
   declare_model_options(command, options->model);
   command.add_option("--prompt-tokens", options->prompt_tokens, "prompt lengths to measure")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->delimiter(',')
       ->default_str("512,2048");
   command
       .add_option("--prefix", options->prefix,
                   "measure prompts on top of so many tokens that are in the cache already")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   command.add_option("--generate", options->generate, "tokens of decode to measure")
       ->check(CLI::Range(2, 100000))
       ->capture_default_str();

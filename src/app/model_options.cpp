@@ -30,19 +30,25 @@ namespace {
 // Above this share of the free memory a model is refused: the rest of the system needs some.
 constexpr double kMemoryShare = 0.95;
 
+// Longer than a GPU takes for a few layers in which there is nothing for the processor, as waking a
+// sleeping team costs more than a layer.
+constexpr int kSpinBesideDeviceUs = 2000;
+
 // More than caches hold.
 constexpr std::size_t kReadBytes = std::size_t{1} << 29;
 constexpr int kReadPasses = 6;
 
 void add_format_option(CLI::App& command, const std::string& name, DenseFormat& format,
                        const std::string& what) {
-  static const std::map<std::string, DenseFormat> kFormats = {{"bf16", DenseFormat::AsStored},
-                                                              {"int8", DenseFormat::Int8}};
   const std::string standard = format == DenseFormat::Int8 ? "int8" : "bf16";
   command
-      .add_option(name, format, what + ": bf16 (as stored) or int8; " + standard + " if not given")
-      ->transform(CLI::Transformer(kFormats))
-      ->type_name("TYPE");
+      .add_option_function<std::string>(
+          name,
+          [&format](const std::string& type) {
+            format = type == "int8" ? DenseFormat::Int8 : DenseFormat::AsStored;
+          },
+          what + ": bf16 (as stored) or int8; " + standard + " if not given")
+      ->check(CLI::IsMember({"bf16", "int8"}));
 }
 
 void refuse_too_large(const ModelOptions& options, std::uint64_t expert_bytes) {
@@ -248,12 +254,12 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
                   "tokens of prompt and answer together; 0: the model's own, as memory allows")
       ->check(at_least(0));
   command.add_flag("--force-load", options.force_load, "load although memory looks too small");
-  static const std::map<std::string, bool> kLoadFormats = {{"auto", false}, {"dummy", true}};
   command
-      .add_option("--load-format", options.dummy,
-                  "auto, or dummy: made-up weights from config.json alone")
-      ->transform(CLI::Transformer(kLoadFormats))
-      ->type_name("FORMAT");
+      .add_option_function<std::string>(
+          "--load-format",
+          [&options](const std::string& source) { options.dummy = source == "dummy"; },
+          "auto, or dummy: made-up weights from config.json alone")
+      ->check(CLI::IsMember({"auto", "dummy"}));
   command
       .add_option("--layers", options.layers, "with dummy weights: only the first so many layers")
       ->check(at_least(0));
@@ -304,7 +310,9 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   auto device = choose_device(options.device, spec, request);
   loaded.host_experts = load_experts(options, loaded, tiles);
   cancel.check("model");
-  loaded.pool = std::make_unique<ThreadPool>(ThreadPoolOptions{.threads = options.threads});
+  ThreadPoolOptions pool{.threads = options.threads};
+  if (device) pool.spin_us = kSpinBesideDeviceUs;
+  loaded.pool = std::make_unique<ThreadPool>(pool);
   if (!device || !load_on_device(options, *std::move(device), tiles.progress, cancel, loaded))
     load_on_processor(options, request, loaded);
   loaded.kv_type = options.kv_type;

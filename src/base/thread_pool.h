@@ -13,11 +13,9 @@
 namespace krasis {
 
 struct ThreadPoolOptions {
-  int threads = 0;  // including the caller; 0: one for each physical core this process may use
-  bool pin = true;  // worker i stays on one processor; the caller is not pinned
-  // How long an idle worker spins before it sleeps: longer than a GPU takes for a few layers in
-  // which there is nothing for the processor, as waking a sleeping team costs more than a layer.
-  int spin_us = 2000;
+  int threads = 0;    // including the caller; 0: one for each physical core this process may use
+  bool pin = true;    // worker i stays on one processor; the caller is not pinned
+  int spin_us = 200;  // how long an idle worker spins before it sleeps
 };
 
 class ThreadPool {
