@@ -468,19 +468,7 @@ void bench_experts(Meter& meter, const ModelShape& model, int bits, std::int64_t
   const std::int32_t* ids = meter.upload(choices.ids);
   const std::span<const float> weights = {meter.floats(tokens * top_k), pairs};
   const auto matrices = [&](int i) {
-    ExpertMatrices all;
-    all.experts = count;
-    all.hidden = layout.hidden;
-    all.intermediate = layout.intermediate;
-    all.tiled = ExpertMatrices::Tiled{.base = base + i % layers * layer_bytes,
-                                      .expert_bytes = layout.expert_bytes,
-                                      .w13 = layout.w13,
-                                      .w2 = layout.w2,
-                                      .w13_tiles = layout.w13_tiles,
-                                      .w13_scales = layout.w13_scales,
-                                      .w2_tiles = layout.w2_tiles,
-                                      .w2_scales = layout.w2_scales};
-    return all;
+    return ExpertMatrices::of(layout, count, base + i % layers * layer_bytes);
   };
   const double expert_bytes =
       real(static_cast<std::int64_t>(layout.w13.tile_bytes() + layout.w13.scale_bytes() +

@@ -103,19 +103,7 @@ class Weights {
   }
 
   ExpertMatrices layer(std::int64_t index) const {
-    ExpertMatrices matrices;
-    matrices.experts = experts_;
-    matrices.hidden = layout_.hidden;
-    matrices.intermediate = layout_.intermediate;
-    matrices.tiled = ExpertMatrices::Tiled{.base = buffer_.data() + offset(index, 0),
-                                           .expert_bytes = layout_.expert_bytes,
-                                           .w13 = layout_.w13,
-                                           .w2 = layout_.w2,
-                                           .w13_tiles = layout_.w13_tiles,
-                                           .w13_scales = layout_.w13_scales,
-                                           .w2_tiles = layout_.w2_tiles,
-                                           .w2_scales = layout_.w2_scales};
-    return matrices;
+    return ExpertMatrices::of(layout_, experts_, buffer_.data() + offset(index, 0));
   }
   std::int64_t layers() const { return layers_; }
   const HostBuffer& buffer() const { return buffer_; }

@@ -54,20 +54,9 @@ class Layers {
             std::byte{(random() & 64) != 0 ? std::uint8_t{0x3b} : std::uint8_t{0x3a}};
     });
     for (std::int64_t l = 0; l < shape.layers; ++l) {
-      ExpertMatrices layer;
-      layer.experts = shape.experts;
-      layer.hidden = shape.hidden;
-      layer.intermediate = shape.intermediate;
-      layer.tiled = {
-          .base = memory_.data() + static_cast<std::size_t>(l) * layout_.layer_bytes(shape.experts),
-          .expert_bytes = layout_.expert_bytes,
-          .w13 = layout_.w13,
-          .w2 = layout_.w2,
-          .w13_tiles = layout_.w13_tiles,
-          .w13_scales = layout_.w13_scales,
-          .w2_tiles = layout_.w2_tiles,
-          .w2_scales = layout_.w2_scales};
-      layers_.push_back(layer);
+      layers_.push_back(ExpertMatrices::of(
+          layout_, shape.experts,
+          memory_.data() + static_cast<std::size_t>(l) * layout_.layer_bytes(shape.experts)));
     }
   }
 

@@ -42,20 +42,9 @@ class Layers {
                         std::fill(memory_.data() + first, memory_.data() + last, std::byte{0x3c});
                       });
     for (std::int64_t i = 0; i < options.layers; ++i) {
-      ExpertMatrices& layer = all_.emplace_back();
-      layer.experts = options.experts;
-      layer.hidden = options.hidden;
-      layer.intermediate = options.intermediate;
-      layer.tiled =
-          ExpertMatrices::Tiled{.base = memory_.data() + static_cast<std::size_t>(i) *
-                                                             layout_.layer_bytes(options.experts),
-                                .expert_bytes = layout_.expert_bytes,
-                                .w13 = layout_.w13,
-                                .w2 = layout_.w2,
-                                .w13_tiles = layout_.w13_tiles,
-                                .w13_scales = layout_.w13_scales,
-                                .w2_tiles = layout_.w2_tiles,
-                                .w2_scales = layout_.w2_scales};
+      all_.push_back(ExpertMatrices::of(
+          layout_, options.experts,
+          memory_.data() + static_cast<std::size_t>(i) * layout_.layer_bytes(options.experts)));
     }
   }
   const std::vector<ExpertMatrices>& all() const { return all_; }

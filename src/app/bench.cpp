@@ -336,14 +336,9 @@ BenchOptions completed(BenchOptions options) {
   const std::int64_t context =
       read_model_description(find_model(options.model.model)).spec.context_length;
   if (options.prompt_tokens.empty()) {
-    for (const std::int64_t tokens : {512, 2048}) {
-      options.prompt_tokens = {tokens};
-      if (context_needed(options) <= context) continue;
-      options.prompt_tokens = {std::max<std::int64_t>(context - options.prefix - 1, 1)};
-      break;
-    }
-    if (options.prompt_tokens.front() > 512)
-      options.prompt_tokens.insert(options.prompt_tokens.begin(), 512);
+    const std::int64_t room = std::max<std::int64_t>(context - options.prefix - 1, 1);
+    options.prompt_tokens = {std::min<std::int64_t>(512, room)};
+    if (room > 512) options.prompt_tokens.push_back(std::min<std::int64_t>(2048, room));
   }
   if (context_needed(options) > context) {
     throw Error(ErrorCode::InvalidArgument,

@@ -60,14 +60,7 @@ void OneExpert::quantize(const Weights& weights, Loader& loader) {
     quantize_strips(rows_of(weights.down), w2, strip, strip + 1);
   });
   tiles_ = loader.place(std::move(contents));
-  matrices_.tiled = {.base = tiles_.data(),
-                     .expert_bytes = layout.expert_bytes,
-                     .w13 = layout.w13,
-                     .w2 = layout.w2,
-                     .w13_tiles = layout.w13_tiles,
-                     .w13_scales = layout.w13_scales,
-                     .w2_tiles = layout.w2_tiles,
-                     .w2_scales = layout.w2_scales};
+  matrices_ = ExpertMatrices::of(layout, 1, tiles_.data());
 }
 
 void OneExpert::run(const Step& step, Rows x, MutableRows out) const {

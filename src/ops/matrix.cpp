@@ -3,6 +3,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "quant/expert_tiles.h"
 
 namespace krasis {
 namespace {
@@ -43,6 +44,23 @@ Matrix Matrix::of(const TileMatrix& tiles) {
           .columns = tiles.shape.columns,
           .data = nullptr,
           .tiles = tiles};
+}
+
+ExpertMatrices ExpertMatrices::of(const ExpertLayout& layout, std::int64_t experts,
+                                  const std::byte* base) {
+  ExpertMatrices matrices;
+  matrices.experts = experts;
+  matrices.hidden = layout.hidden;
+  matrices.intermediate = layout.intermediate;
+  matrices.tiled = Tiled{.base = base,
+                         .expert_bytes = layout.expert_bytes,
+                         .w13 = layout.w13,
+                         .w2 = layout.w2,
+                         .w13_tiles = layout.w13_tiles,
+                         .w13_scales = layout.w13_scales,
+                         .w2_tiles = layout.w2_tiles,
+                         .w2_scales = layout.w2_scales};
+  return matrices;
 }
 
 }  // namespace krasis

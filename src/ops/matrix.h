@@ -9,6 +9,8 @@
 
 namespace krasis {
 
+struct ExpertLayout;
+
 struct Matrix {
   enum class Format : std::uint8_t { F32, BF16, F16, Tiles };
 
@@ -46,6 +48,9 @@ struct ExpertMatrices {
     std::size_t w13_tiles, w13_scales, w2_tiles, w2_scales;  // offsets
   };
   std::optional<Tiled> tiled;
+
+  // Tiles of `experts` experts that lie one behind another from `base` on.
+  static ExpertMatrices of(const ExpertLayout& layout, std::int64_t experts, const std::byte* base);
 
   // At least 0: `tiled` lies in the program's own memory although the ops' memory is another, and
   // this is its number among the layers that the backend was told of (cuda/devices.h).

@@ -24,20 +24,7 @@ ExpertMatrices TileArena::layer(std::int64_t layer) const {
     throw Error(ErrorCode::InvalidArgument,
                 "experts: layer " + std::to_string(layer) + " has no routed experts");
   }
-  const ExpertLayout& layout = found->layout;
-  ExpertMatrices matrices;
-  matrices.experts = found->experts;
-  matrices.hidden = plan_.hidden;
-  matrices.intermediate = layout.intermediate;
-  matrices.tiled = ExpertMatrices::Tiled{.base = base_ + found->offset,
-                                         .expert_bytes = layout.expert_bytes,
-                                         .w13 = layout.w13,
-                                         .w2 = layout.w2,
-                                         .w13_tiles = layout.w13_tiles,
-                                         .w13_scales = layout.w13_scales,
-                                         .w2_tiles = layout.w2_tiles,
-                                         .w2_scales = layout.w2_scales};
-  return matrices;
+  return ExpertMatrices::of(found->layout, found->experts, base_ + found->offset);
 }
 
 std::span<std::byte> TileArena::expert(const ExpertSlot& slot) {

@@ -211,17 +211,7 @@ struct TiledLayer {
           {layout.w2, base + layout.w2_tiles, reinterpret_cast<bf16*>(base + layout.w2_scales)}, 0,
           layout.w2.strips());
     }
-    matrices = {.experts = sizes.experts,
-                .hidden = sizes.hidden,
-                .intermediate = sizes.intermediate,
-                .tiled = ExpertMatrices::Tiled{.base = memory.data(),
-                                               .expert_bytes = layout.expert_bytes,
-                                               .w13 = layout.w13,
-                                               .w2 = layout.w2,
-                                               .w13_tiles = layout.w13_tiles,
-                                               .w13_scales = layout.w13_scales,
-                                               .w2_tiles = layout.w2_tiles,
-                                               .w2_scales = layout.w2_scales}};
+    matrices = ExpertMatrices::of(layout, sizes.experts, memory.data());
   }
   ExpertLayout layout;
   std::vector<std::byte> memory;

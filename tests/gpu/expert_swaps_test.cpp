@@ -45,17 +45,8 @@ class ExpertSwapsTest : public testing::Test {
     for (std::size_t i = 0; i < program_memory_.bytes(); ++i)
       program_memory_.data()[i] = static_cast<std::byte>(i * 2654435761U >> 13);
     for (std::size_t l = 0; l < kLayers; ++l) {
-      layers[l].experts = kExperts;
-      layers[l].hidden = 64;
-      layers[l].intermediate = 32;
-      layers[l].tiled = {.base = program_memory_.data() + l * layout_.layer_bytes(kExperts),
-                         .expert_bytes = layout_.expert_bytes,
-                         .w13 = layout_.w13,
-                         .w2 = layout_.w2,
-                         .w13_tiles = layout_.w13_tiles,
-                         .w13_scales = layout_.w13_scales,
-                         .w2_tiles = layout_.w2_tiles,
-                         .w2_scales = layout_.w2_scales};
+      layers[l] = ExpertMatrices::of(layout_, kExperts,
+                                     program_memory_.data() + l * layout_.layer_bytes(kExperts));
     }
     return layers;
   }

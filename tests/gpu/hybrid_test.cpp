@@ -226,15 +226,10 @@ TEST_P(Hybrid, AnErrorOfTheProcessorEndsTheStepAndNoOther) {
   }
 }
 
-std::vector<std::string> models_with_experts() {
-  std::vector<std::string> names = test::reference_models();
-  std::erase_if(names, [](const std::string& name) { return name.find("dense") < name.size(); });
-  return names;
-}
-
-INSTANTIATE_TEST_SUITE_P(, Hybrid, testing::ValuesIn(models_with_experts()), [](const auto& model) {
-  return test::test_name({model.param, "cuda"});
-});
+INSTANTIATE_TEST_SUITE_P(, Hybrid, testing::ValuesIn(test::models_with_experts()),
+                         [](const auto& model) {
+                           return test::test_name({model.param, "cuda"});
+                         });
 
 }  // namespace
 }  // namespace krasis

@@ -128,15 +128,10 @@ TEST_P(Placed, ALayerIsCopiedBeforeItIsComputedAndInOrder) {
   }
 }
 
-std::vector<std::string> sparse_models() {
-  std::vector<std::string> names = test::reference_models();
-  std::erase_if(names, [](const std::string& name) { return name.find("dense") < name.size(); });
-  return names;
-}
-
-INSTANTIATE_TEST_SUITE_P(, Placed, testing::ValuesIn(sparse_models()), [](const auto& model) {
-  return test::test_name({model.param, "cuda"});
-});
+INSTANTIATE_TEST_SUITE_P(, Placed, testing::ValuesIn(test::models_with_experts()),
+                         [](const auto& model) {
+                           return test::test_name({model.param, "cuda"});
+                         });
 
 }  // namespace
 }  // namespace krasis

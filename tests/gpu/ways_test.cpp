@@ -48,17 +48,7 @@ struct RandomLayer {
     }
   }
   ExpertMatrices matrices(const std::byte* base) const {
-    return {.experts = kExperts,
-            .hidden = kHidden,
-            .intermediate = kIntermediate,
-            .tiled = ExpertMatrices::Tiled{.base = base,
-                                           .expert_bytes = layout.expert_bytes,
-                                           .w13 = layout.w13,
-                                           .w2 = layout.w2,
-                                           .w13_tiles = layout.w13_tiles,
-                                           .w13_scales = layout.w13_scales,
-                                           .w2_tiles = layout.w2_tiles,
-                                           .w2_scales = layout.w2_scales}};
+    return ExpertMatrices::of(layout, kExperts, base);
   }
 
   ExpertLayout layout;
@@ -299,15 +289,10 @@ TEST_P(WaysOfModels, DividedExpertsGiveTheLogitsOfAllResident) {
   EXPECT_FALSE(cuda::way_times(divided.ops()).empty());
 }
 
-std::vector<std::string> sparse_models() {
-  std::vector<std::string> names = test::reference_models();
-  std::erase_if(names, [](const std::string& name) { return name.find("dense") < name.size(); });
-  return names;
-}
-
-INSTANTIATE_TEST_SUITE_P(, WaysOfModels, testing::ValuesIn(sparse_models()), [](const auto& model) {
-  return test::test_name({model.param, "cuda"});
-});
+INSTANTIATE_TEST_SUITE_P(, WaysOfModels, testing::ValuesIn(test::models_with_experts()),
+                         [](const auto& model) {
+                           return test::test_name({model.param, "cuda"});
+                         });
 
 }  // namespace
 }  // namespace krasis

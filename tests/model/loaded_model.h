@@ -32,6 +32,12 @@ inline const std::vector<std::string>& reference_models() {
   return names;
 }
 
+inline std::vector<std::string> models_with_experts() {
+  std::vector<std::string> names = reference_models();
+  std::erase_if(names, [](const std::string& name) { return name.find("dense") < name.size(); });
+  return names;
+}
+
 // The operations that a model is run with.
 class Backend {
  public:

@@ -32,17 +32,7 @@ struct Layer {
       clear_padding({layout.w13, base + layout.w13_tiles, nullptr}, base + layout.w13_tiles,
                     intermediate);
     }
-    matrices.experts = experts;
-    matrices.hidden = hidden;
-    matrices.intermediate = intermediate;
-    matrices.tiled = ExpertMatrices::Tiled{.base = bytes.data(),
-                                           .expert_bytes = layout.expert_bytes,
-                                           .w13 = layout.w13,
-                                           .w2 = layout.w2,
-                                           .w13_tiles = layout.w13_tiles,
-                                           .w13_scales = layout.w13_scales,
-                                           .w2_tiles = layout.w2_tiles,
-                                           .w2_scales = layout.w2_scales};
+    matrices = ExpertMatrices::of(layout, experts, bytes.data());
   }
 
   // Rows of gate and up behind `intermediate` hold zero weights, as the layout says.

@@ -16,17 +16,7 @@ TEST(ExpertRates, AreThoseOfExpertsOfAnyNumberAndSize) {
   for (const std::int64_t experts : {1, 40}) {
     const ExpertLayout layout({4, 128}, 256, 96);
     const HostBuffer memory(layout.layer_bytes(experts));
-    const ExpertMatrices layer{.experts = experts,
-                               .hidden = 256,
-                               .intermediate = 96,
-                               .tiled = ExpertMatrices::Tiled{.base = memory.data(),
-                                                              .expert_bytes = layout.expert_bytes,
-                                                              .w13 = layout.w13,
-                                                              .w2 = layout.w2,
-                                                              .w13_tiles = layout.w13_tiles,
-                                                              .w13_scales = layout.w13_scales,
-                                                              .w2_tiles = layout.w2_tiles,
-                                                              .w2_scales = layout.w2_scales}};
+    const ExpertMatrices layer = ExpertMatrices::of(layout, experts, memory.data());
     const ExpertRates rates = measure_expert_rates(*processor, layer);
     // Between a hundred times slower and faster than any machine.
     EXPECT_GT(rates.bytes, 1e6);
