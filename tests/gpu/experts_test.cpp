@@ -157,8 +157,13 @@ TEST(DeviceExperts, AgreeForEveryTileType) {
 }
 
 TEST(DeviceExperts, AgreeForBlocksOfEveryWidth) {
-  for (const std::int64_t tokens : {13, 17, 33, 60, 65, 90, 100, 128, 129, 300})
+  for (const std::int64_t tokens : {13, 17, 33, 60, 65, 90, 100, 128, 129, 161, 300})
     expect_agreement({tokens, 2, 2, 128, 96, {4, 128}}, test::device_ops());
+}
+
+TEST(DeviceExperts, AgreeWithMoreTilesThanMultiprocessors) {
+  for (const int bits : {4, 8})
+    expect_agreement({500, 60, 4, 768, 300, {bits, 128}, 1}, test::device_ops());
 }
 
 TEST(DeviceExperts, AgreeWithMoreExpertsThanTokens) {
