@@ -163,7 +163,7 @@ TEST(DeviceExperts, AgreeForBlocksOfEveryWidth) {
 
 TEST(DeviceExperts, AgreeWithMoreTilesThanMultiprocessors) {
   for (const int bits : {4, 8})
-    expect_agreement({500, 60, 4, 768, 300, {bits, 128}, 1}, test::device_ops());
+    expect_agreement({300, 80, 4, 384, 140, {bits, 128}, 1}, test::device_ops());
 }
 
 TEST(DeviceExperts, AgreeWithMoreExpertsThanTokens) {
