@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "cuda/dense_network.h"
 #include "cuda/expert_lists.h"
 #include "cuda/experts.h"
 #include "cuda/experts_plain.h"
-#include "cuda/linear.h"
 #include "cuda/rows_bf16.h"
 #include "cuda/runtime.h"
 #include "cuda/tensor_core.cuh"
@@ -198,22 +198,6 @@ struct Intermediates {
   __nv_bfloat16* result;  // nullptr if top_k is 1
 };
 
-// So many tokens are worth dequantizing the second matrix of a dense network once for cuBLASLt: its
-// products are short and what they write is F32, which is where that library is far ahead.
-constexpr std::int64_t kDequantizingTokens = 1024;
-
-bool dequantizes(const Experts& op, const Sources& sources, const Launch& launch) {
-  return op.matrices.experts == 1 && op.top_k == 1 && sources.w2.table == nullptr &&
-         launch.cublas != nullptr && op.x.rows >= kDequantizingTokens &&
-         launch.scratch.rest().bytes() >= tile_linear_bytes(op.matrices.tiled->w2);
-}
-
-TileMatrix second_matrix(const ExpertMatrices::Tiled& tiled) {
-  return {.shape = tiled.w2,
-          .tiles = tiled.base + tiled.w2_tiles,
-          .scales = reinterpret_cast<const bf16*>(tiled.base + tiled.w2_scales)};
-}
-
 void many_tokens(const Experts& op, const Sources& sources, const Intermediates& memory,
                  const Launch& launch) {
   const Widths widths(*op.matrices.tiled);
@@ -241,10 +225,7 @@ void many_tokens(const Experts& op, const Sources& sources, const Intermediates&
                           launch.stream),
           "clearing the experts' intermediate");
   }
-  const bool as_bf16 = dequantizes(op, sources, launch);
-  if (as_bf16) first.scale = op.weights.data();
   tile_gemm(first, TileOutput::Gated, launch);
-  if (as_bf16) return tile_linear(second_matrix(*op.matrices.tiled), memory.gated, op.out, launch);
 
   TileProduct second = first;
   second.weight = sources.w2;
@@ -287,8 +268,7 @@ void tiled_experts(const Experts& op, const Sources& sources, const Launch& laun
     memory.gated = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.gated));
     if (op.top_k > 1)
       memory.result = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.result));
-    many_tokens(some, sources, memory,
-                {launch.stream, again, launch.device, launch.tables, launch.cublas});
+    many_tokens(some, sources, memory, {launch.stream, again, launch.device, launch.tables});
   }
 }
 
@@ -297,6 +277,7 @@ void tiled_experts(const Experts& op, const Sources& sources, const Launch& laun
 void experts(const Experts& op, const Launch& launch) {
   if (op.x.rows == 0) return;
   if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
+  if (is_dense_network(op, launch)) return dense_network(op, launch);
   tiled_experts(op, Sources(*op.matrices.tiled, nullptr), launch);
 }
 

@@ -42,13 +42,7 @@ __device__ void write_gated(const TileProduct& p, const TokenBlock& block, WarpP
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float(&c)[4] = sums[i % Blocks][n + i / Blocks];
-      float2 value = {silu(c[0]) * c[2], silu(c[1]) * c[3]};
-      if (p.scale != nullptr) {
-        const int token = part.first_token + (n + i / Blocks) * 8 + lane % 4 * 2;
-        value.x *= __ldg(p.scale + block.first + min(token, block.count - 1));
-        value.y *= __ldg(p.scale + block.first + min(token + 1, block.count - 1));
-      }
-      words[i] = transpose8x8(pack_bf16(value.x, value.y));
+      words[i] = transpose8x8(pack_bf16(silu(c[0]) * c[2], silu(c[1]) * c[3]));
     }
     exchange_quad(words);
     const int token = part.first_token + (n + own / Blocks) * 8 + lane / 4;

@@ -38,8 +38,7 @@ struct alignas(16) TokenBlock {
 };
 
 enum class TileOutput {
-  Gated,  // BF16 out[position, r] = scale[position] * silu(gate row r) * up row r; rows as in
-          // ops/matrix.h's w13
+  Gated,  // BF16 out[position, r] = silu(gate row r) * up row r; rows as in ops/matrix.h's w13
   Pairs,  // BF16 out[order[position], n]
   Sums,   // F32 out[order[position], n] = scale[order[position]] * value + bias[n]
 };
@@ -60,7 +59,7 @@ struct TileProduct {
   void* out = nullptr;
   long long out_stride = 0;      // elements
   int rows = 0;                  // rows n of the matrix that are written
-  const float* scale = nullptr;  // Sums: [pairs], Gated: [positions]; nullptr: 1
+  const float* scale = nullptr;  // Sums: [pairs], or nullptr: 1
   const float* bias = nullptr;   // Sums: [rows], or nullptr: 0
 };
 
