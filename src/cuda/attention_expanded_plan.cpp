@@ -5,7 +5,7 @@
 namespace krasis::cuda {
 namespace {
 
-constexpr std::int64_t kMostRows = std::int64_t{1} << 20;
+constexpr std::int64_t kMostTiles = 1024;   // beyond, a turn more or less is nothing
 constexpr std::int64_t kLeastBlock = 1024;  // below, starting kernels takes longer than they run
 constexpr std::size_t kCublasBytes = std::size_t{33} << 20;  // cublaslt.h's, and alignments
 
@@ -63,13 +63,15 @@ std::int64_t least_expanded_rows(std::int64_t heads, std::int64_t multiprocessor
   const std::int64_t absorbed_row = 2 * (2 * kExpandedLatent + kExpandedRope) * heads;
   const std::int64_t expansion = 2 * kExpandedLatent * (kExpandedNope + kExpandedValue) * heads;
   const std::int64_t block = 2 * (kExpandedNope + kExpandedRope + kExpandedValue) * kExpandedTile;
-  for (std::int64_t tiles = 1; tiles * kExpandedTile <= kMostRows; ++tiles) {
+  std::int64_t least = 1;
+  for (std::int64_t tiles = 1; tiles <= kMostTiles; ++tiles) {
     const std::int64_t cost =
         turns(tiles * heads, multiprocessors) * block * multiprocessors + expansion;
-    const std::int64_t rows = std::max((tiles - 1) * kExpandedTile, cost / absorbed_row) + 1;
-    if (rows <= tiles * kExpandedTile) return rows;
+    const std::int64_t most_absorbed = cost / absorbed_row;
+    if (most_absorbed > (tiles - 1) * kExpandedTile)
+      least = std::min(most_absorbed, tiles * kExpandedTile) + 1;
   }
-  return kMostRows;
+  return least;
 }
 
 ExpandedPlan plan_expanded(const AttentionOverLatents& op, const StepTables& tables,

@@ -331,7 +331,7 @@ __device__ void attend(Owner& owner) {
   load_queries(owner);
   publish_shared();
   meet(kLoaded + owner.group, kGroupThreads);
-  if (owner.group == 1) let_pass(other, 2 * kGroupThreads);
+  if (owner.group == 1 && last > 0) let_pass(other, 2 * kGroupThreads);
 
   Tile scores, out = {};
   Weights weights;
