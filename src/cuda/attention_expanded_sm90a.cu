@@ -8,6 +8,7 @@
 #include "cuda/attention_expanded.h"
 #include "cuda/attention_parts.cuh"
 #include "cuda/runtime.h"
+#include "cuda/shared_barrier.cuh"
 #include "cuda/shared_products.cuh"
 
 namespace krasis::cuda {
@@ -42,42 +43,6 @@ struct Arguments {
   float scale;  // times log2(e)
 };
 
-// Barriers between the filling group and the others.
-__device__ void make_barrier(unsigned barrier, unsigned arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;\n" ::"r"(barrier), "r"(arrivals)
-               : "memory");
-}
-__device__ void publish_barriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
-}
-__device__ void arrive(unsigned barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(barrier) : "memory");
-}
-__device__ void arrive_and_expect(unsigned barrier, unsigned bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier), "r"(bytes)
-               : "memory");
-}
-__device__ void wait(unsigned barrier, int parity) {
-  unsigned done;
-  do {
-    asm volatile(
-        "{\n.reg .pred done;\n"
-        "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
-        "selp.u32 %0, 1, 0, done;\n}\n"
-        : "=r"(done)
-        : "r"(barrier), "r"(parity)
-        : "memory");
-  } while (done == 0);
-}
-
-// Barriers of a fixed number, between warps.
-__device__ void meet(int number, int threads) {
-  asm volatile("bar.sync %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
-}
-__device__ void let_pass(int number, int threads) {
-  asm volatile("bar.arrive %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
-}
-
 // One panel of 64 columns, beginning at (column, token[, head]).
 __device__ void fill(unsigned to, const CUtensorMap& from, unsigned barrier, int column, int token,
                      int head) {
@@ -103,7 +68,7 @@ struct Places {
   __device__ unsigned values_full(int tile) const { return barrier(2, tile); }
   __device__ unsigned values_free(int tile) const { return barrier(3, tile); }
   // Of the tile's turn at its stage.
-  __device__ static int parity(int tile) { return tile / kStages % 2; }
+  __device__ static unsigned parity(int tile) { return static_cast<unsigned>(tile / kStages % 2); }
 
  private:
   __device__ static unsigned stage(int tile) { return static_cast<unsigned>(tile % kStages); }
@@ -132,43 +97,18 @@ __device__ Work find_work(const Arguments& a) {
 __device__ void fill_all(const Arguments& a, const Work& work, const Places& places) {
   for (int j = 0; j < work.tiles; ++j) {
     const int token = j * kKeys;
-    wait(places.keys_free(j), Places::parity(j) ^ 1);
+    wait_at(places.keys_free(j), Places::parity(j) ^ 1);
     const unsigned keys_full = places.keys_full(j);
-    arrive_and_expect(keys_full, kKeyPanels * kPanel);
+    arrive_expecting(keys_full, kKeyPanels * kPanel);
     fill(places.keys(j), a.keys, keys_full, 0, token, work.head);
     fill(places.keys(j) + kPanel, a.keys, keys_full, kPanelColumns, token, work.head);
     fill(places.keys(j) + 2 * kPanel, a.ropes, keys_full, 0, token, 0);
-    wait(places.values_free(j), Places::parity(j) ^ 1);
+    wait_at(places.values_free(j), Places::parity(j) ^ 1);
     const unsigned values_full = places.values_full(j);
-    arrive_and_expect(values_full, kValuePanels * kPanel);
+    arrive_expecting(values_full, kValuePanels * kPanel);
     fill(places.values(j), a.values, values_full, 0, token, work.head);
     fill(places.values(j) + kPanel, a.values, values_full, kPanelColumns, token, work.head);
   }
-}
-
-// c[64, 128] = a[64, 16] b[128, 16]^T, or added to c (shared_products.cuh).
-__device__ void score_step(float (&c)[16][4], SharedOperand a, SharedOperand b, bool adds) {
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-      "%64, %65, adds, 1, 1, 0, 0;\n}\n"
-      : "+f"(c[0][0]), "+f"(c[0][1]), "+f"(c[0][2]), "+f"(c[0][3]), "+f"(c[1][0]), "+f"(c[1][1]),
-        "+f"(c[1][2]), "+f"(c[1][3]), "+f"(c[2][0]), "+f"(c[2][1]), "+f"(c[2][2]), "+f"(c[2][3]),
-        "+f"(c[3][0]), "+f"(c[3][1]), "+f"(c[3][2]), "+f"(c[3][3]), "+f"(c[4][0]), "+f"(c[4][1]),
-        "+f"(c[4][2]), "+f"(c[4][3]), "+f"(c[5][0]), "+f"(c[5][1]), "+f"(c[5][2]), "+f"(c[5][3]),
-        "+f"(c[6][0]), "+f"(c[6][1]), "+f"(c[6][2]), "+f"(c[6][3]), "+f"(c[7][0]), "+f"(c[7][1]),
-        "+f"(c[7][2]), "+f"(c[7][3]), "+f"(c[8][0]), "+f"(c[8][1]), "+f"(c[8][2]), "+f"(c[8][3]),
-        "+f"(c[9][0]), "+f"(c[9][1]), "+f"(c[9][2]), "+f"(c[9][3]), "+f"(c[10][0]), "+f"(c[10][1]),
-        "+f"(c[10][2]), "+f"(c[10][3]), "+f"(c[11][0]), "+f"(c[11][1]), "+f"(c[11][2]),
-        "+f"(c[11][3]), "+f"(c[12][0]), "+f"(c[12][1]), "+f"(c[12][2]), "+f"(c[12][3]),
-        "+f"(c[13][0]), "+f"(c[13][1]), "+f"(c[13][2]), "+f"(c[13][3]), "+f"(c[14][0]),
-        "+f"(c[14][1]), "+f"(c[14][2]), "+f"(c[14][3]), "+f"(c[15][0]), "+f"(c[15][1]),
-        "+f"(c[15][2]), "+f"(c[15][3])
-      : "l"(a), "l"(b), "r"(static_cast<int>(adds)));
 }
 
 // A group of warps that owns kGroupRows rows.
@@ -225,7 +165,7 @@ __device__ void start_scores(const Owner& owner, Tile& scores, int j) {
 #pragma unroll
   for (unsigned k = 0; k < kKeyPanels * 4; ++k) {
     const unsigned at = k / 4 * kPanel + k % 4 * 32;
-    score_step(scores, further(queries, at), further(keys, at), k != 0);
+    multiply_rows(scores, further(queries, at), further(keys, at), k != 0);
   }
   group_commit();
 }
@@ -284,7 +224,7 @@ __device__ void pack(const Tile& scores, Weights& weights) {
 
 // Masks and weighs the scores of tile j; its keys are done with.
 __device__ void use_scores(Owner& owner, Tile& scores, int j, float (&factors)[2]) {
-  if (owner.lane == 0) arrive(owner.places.keys_free(j));
+  if (owner.lane == 0) arrive_at(owner.places.keys_free(j));
   const int first_position = owner.position - owner.lane / 4;  // of the warp's first row
   if ((j + 1) * kKeys > first_position + 1) mask(owner, scores, j);
   weigh(owner, scores, factors);
@@ -330,13 +270,13 @@ __device__ void attend(Owner& owner) {
   const int last = owner.work.tiles - 1;
   load_queries(owner);
   publish_shared();
-  meet(kLoaded + owner.group, kGroupThreads);
-  if (owner.group == 1 && last > 0) let_pass(other, 2 * kGroupThreads);
+  wait_at_named(kLoaded + owner.group, kGroupThreads);
+  if (owner.group == 1 && last > 0) arrive_at_named(other, 2 * kGroupThreads);
 
   Tile scores, out = {};
   Weights weights;
   float factors[2];
-  wait(owner.places.keys_full(0), 0);
+  wait_at(owner.places.keys_full(0), 0);
   hold(scores);
   group_fence();
   start_scores(owner, scores, 0);
@@ -345,25 +285,25 @@ __device__ void attend(Owner& owner) {
   use_scores(owner, scores, 0, factors);  // there are no sums yet
   pack(scores, weights);
   for (int j = 0; j < last; ++j) {
-    wait(owner.places.keys_full(j + 1), Places::parity(j + 1));
-    meet(mine, 2 * kGroupThreads);
+    wait_at(owner.places.keys_full(j + 1), Places::parity(j + 1));
+    wait_at_named(mine, 2 * kGroupThreads);
     hold(scores);
     hold(out);
     group_fence();
     start_scores(owner, scores, j + 1);
-    wait(owner.places.values_full(j), Places::parity(j));
+    wait_at(owner.places.values_full(j), Places::parity(j));
     start_values(owner, out, weights, j);
-    if (owner.group == 0 || j + 1 < last) let_pass(other, 2 * kGroupThreads);
+    if (owner.group == 0 || j + 1 < last) arrive_at_named(other, 2 * kGroupThreads);
     group_wait<1>();
     hold(scores);
     use_scores(owner, scores, j + 1, factors);
     group_wait<0>();
     hold(out);
-    if (owner.lane == 0) arrive(owner.places.values_free(j));
+    if (owner.lane == 0) arrive_at(owner.places.values_free(j));
     if (scale_is_needed(factors)) scale_rows(out, factors);
     pack(scores, weights);
   }
-  wait(owner.places.values_full(last), Places::parity(last));
+  wait_at(owner.places.values_full(last), Places::parity(last));
   hold(out);
   group_fence();
   start_values(owner, out, weights, last);
@@ -379,22 +319,22 @@ __global__ void __launch_bounds__(kThreads, 1) expanded_rows(const __grid_consta
   if (work.tiles == 0) return;
   const Places places{shared_address(shared)};
   if (threadIdx.x == 0) {
-    constexpr unsigned kOwnerWarps = 2 * kGroupThreads / kWarp;
+    constexpr int kOwnerWarps = 2 * kGroupThreads / kWarp;
     for (int stage = 0; stage < kStages; ++stage) {
-      make_barrier(places.keys_full(stage), 1);
-      make_barrier(places.keys_free(stage), kOwnerWarps);
-      make_barrier(places.values_full(stage), 1);
-      make_barrier(places.values_free(stage), kOwnerWarps);
+      init_barrier(places.keys_full(stage), 1);
+      init_barrier(places.keys_free(stage), kOwnerWarps);
+      init_barrier(places.values_full(stage), 1);
+      init_barrier(places.values_free(stage), kOwnerWarps);
     }
     publish_barriers();
   }
   __syncthreads();
   if (warp_group() == 0) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;\n");
+    give_registers<24>();
     if (threadIdx.x == 0) fill_all(a, work, places);
     return;
   }
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 240;\n");
+  take_registers<240>();
   const auto thread = static_cast<int>(threadIdx.x);
   const int group = static_cast<int>(warp_group()) - 1;
   const int row = work.first_row + group * kGroupRows + thread % kGroupThreads / kWarp * 16 +
