@@ -18,6 +18,10 @@ using test::Sequence;
 
 // Queries, keys, values and weights are rounded to BF16, 2^-9 of a number at most.
 constexpr double kTolerance = 5e-3;
+// Weights are rounded after they are divided by that of the largest score so far. Where that is
+// another, they are rounded otherwise: 2^-9 / sqrt(3) each on average, sqrt(2) of that between two
+// runs, and as much of a sum of random values.
+constexpr double kOtherWeights = 1.6e-3;
 
 constexpr const char* kNotThere = "the expanded form needs sm_90 and cuBLASLt";
 constexpr LatentShape kTwoHeads = {2, 128, 64, 512, 128}, kSixteenHeads = {16, 128, 64, 512, 128};
@@ -128,7 +132,7 @@ TEST(ExpandedAttention, AContextInBlocksIsTheSame) {
     EXPECT_GE(whole.plan().block_tokens, 4100);
     const std::vector<float> actual = in_blocks(given);
     EXPECT_LE(in_blocks.plan().block_tokens, 4100 / 2);
-    EXPECT_LT(relative_error(actual, expected), 1e-5) << name_of(dtype);
+    EXPECT_LT(relative_error(actual, expected), kOtherWeights) << name_of(dtype);
     EXPECT_EQ(actual, in_blocks(given)) << "the second time";
     EXPECT_LT(relative_error(actual, absorbed(given)), kTolerance) << name_of(dtype);
   }
