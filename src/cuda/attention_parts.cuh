@@ -54,7 +54,8 @@ void attention_combine(const AttentionArguments& arguments, int value_dim, const
 void attention_prompt_hopper(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent_hopper(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_any(const Attention& op, const Launch& launch);
-// The segments of at least plan.widened_rows rows, each by way of its keys and values in BF16.
+// The segments of plan.widened_rows to tables.max_rows rows, each by way of its keys and values in
+// BF16.
 void attention_widened(const Attention& op, const AttentionPlan& plan, const Launch& launch);
 
 // The row of `partial` and `limits` in a split.
