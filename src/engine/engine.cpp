@@ -45,9 +45,9 @@ void check_request(const Request& request, const EngineLimits& limits, std::int6
   }
   if (request.max_tokens > context - prompt) {
     refuse(fmt::format(
-        "request: the prompt has {} tokens and max_tokens is {}, together {}; the "
-        "context holds {}; shorten the prompt or choose max_tokens up to {}",
-        prompt, request.max_tokens, prompt + request.max_tokens, context, context - prompt));
+        "request: the prompt has {} tokens and max_tokens is {}, together more than the context's "
+        "{}; shorten the prompt or choose max_tokens up to {}",
+        prompt, request.max_tokens, context, context - prompt));
   }
   check(request.sampling, vocab);
 }
