@@ -61,7 +61,7 @@ TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::in
   });
   TokenEvent last = done.get_future().get();
   if (last.finish == FinishReason::Failed)
-    throw Error(ErrorCode::Internal, "bench: a request failed: " + last.error);
+    throw Error(last.error_code, "bench: a request failed: " + last.error);
   return last;
 }
 

@@ -163,7 +163,7 @@ ChatUsage LocalBackend::generate(std::vector<std::int32_t> prompt, bool starts_i
     if (event->finish == FinishReason::None) continue;
     show(splitter.push(detokenizer.finish()));
     show(splitter.finish());
-    if (event->finish == FinishReason::Failed) throw Error(ErrorCode::Internal, event->error);
+    if (event->finish == FinishReason::Failed) throw Error(event->error_code, event->error);
     usage.prompt_tokens = event->prompt_tokens;
     usage.completion_tokens = event->generated_tokens;
     usage.total_seconds = since_start();
