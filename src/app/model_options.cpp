@@ -11,6 +11,7 @@
 #include "app/option_checks.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
+#include "budget/remedy.h"
 #include "config/home.h"
 #include "config/model_location.h"
 #include "cpu/cpu_ops.h"
@@ -26,9 +27,6 @@
 
 namespace krasis {
 namespace {
-
-// Above this share of the free memory a model is refused: the rest of the system needs some.
-constexpr double kMemoryShare = 0.95;
 
 // Longer than a GPU takes for a few layers in which there is nothing for the processor, as waking a
 // sleeping team costs more than a layer.
@@ -51,15 +49,11 @@ void add_format_option(CLI::App& command, const std::string& name, DenseFormat& 
       ->check(CLI::IsMember({"bf16", "int8"}));
 }
 
-void refuse_too_large(const ModelOptions& options, std::uint64_t expert_bytes) {
+void refuse_too_large(const ModelOptions& options, const LoadedModel& loaded, const Plan& plan) {
   const std::size_t free_bytes = available_memory_bytes();
   if (options.force_load || free_bytes == 0) return;
-  if (static_cast<double>(expert_bytes) <= kMemoryShare * static_cast<double>(free_bytes)) return;
-  throw Error(
-      ErrorCode::OutOfMemory,
-      fmt::format("memory: the experts need {:.1f} GB and {:.1f} GB are free; close other "
-                  "programs, use --cpu-expert-bits 4, or insist with --force-load",
-                  static_cast<double>(expert_bytes) / 1e9, static_cast<double>(free_bytes) / 1e9));
+  const std::string problem = too_much_ram(loaded.description.spec, loaded.types, plan, free_bytes);
+  if (!problem.empty()) throw Error(ErrorCode::OutOfMemory, problem);
 }
 
 std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedModel& loaded,
@@ -68,7 +62,6 @@ std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedMod
   if (options.expert_bits == 16) return make_plain_experts(loaded.description, *loaded.source);
   const ExpertCachePlan plan = plan_expert_cache(spec, tiles.type);
   if (plan.layers.empty()) return nullptr;
-  refuse_too_large(options, plan.arena_bytes);
   if (options.dummy) return make_dummy_tile_experts(spec, tiles);
   if (!options.cache) return make_tile_experts(loaded.description, *loaded.source, tiles);
   OpenedExperts opened =
@@ -308,6 +301,7 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   loaded.types = weight_types(options, spec, stored_bytes(loaded));
   const PlanRequest request = plan_request(options, spec, loaded.types);
   auto device = choose_device(options.device, spec, request);
+  refuse_too_large(options, loaded, device ? device->plan : make_plan(spec, request));
   loaded.host_experts = load_experts(options, loaded, tiles);
   cancel.check("model");
   ThreadPoolOptions pool{.threads = options.threads};

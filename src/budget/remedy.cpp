@@ -58,6 +58,10 @@ std::vector<Change> changes(const ModelSpec& spec, const PlanRequest& request) {
   return all;
 }
 
+bool fits_in_ram(std::uint64_t bytes, std::uint64_t free_bytes) {
+  return bytes <= free_bytes - free_bytes / 20;
+}
+
 }  // namespace
 
 std::string too_small(const ModelSpec& spec, const PlanRequest& request) {
@@ -73,6 +77,32 @@ std::string too_small(const ModelSpec& spec, const PlanRequest& request) {
   return text +
          "no setting makes it fit: use a GPU with more memory, or the processor alone "
          "(--selected-gpus none)";
+}
+
+std::string too_much_ram(const ModelSpec& spec, const WeightTypes& types, const Plan& plan,
+                         std::uint64_t free_bytes) {
+  const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
+  std::uint64_t needed = 0, experts = 0;
+  for (const Component& component : plan.ram) {
+    if (component.name == "kv_cache") continue;
+    needed += component.bytes;
+    if (component.name == "experts") experts = component.bytes;
+  }
+  if (fits_in_ram(needed, free_bytes)) return "";
+  std::string text = fmt::format(
+      "memory: the model needs {:.1f} GB of RAM, {:.1f} GB of it for experts, and {:.1f} GB are "
+      "free; ",
+      gigabytes(needed), gigabytes(experts), gigabytes(free_bytes));
+  WeightTypes smaller = types;
+  smaller.experts = TileType{};
+  const std::uint64_t with_smaller = needed - experts + expert_bytes(spec, smaller).arena;
+  if (with_smaller < needed && fits_in_ram(with_smaller, free_bytes)) {
+    text +=
+        fmt::format("use --cpu-expert-bits 4, which needs {:.1f} GB, ", gigabytes(with_smaller));
+  } else {
+    text += "use a machine with more memory, ";
+  }
+  return text + "close other programs, or insist with --force-load";
 }
 
 }  // namespace krasis
