@@ -21,7 +21,7 @@ import urllib.request
 
 PROGRAM, MODELS, FAKE = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
 SAMPLES = int(os.environ.get("KRASIS_DRIVER_SAMPLES", "40"))  # calls to fail, of each kind of run
-AT_ONCE = min(8, os.cpu_count() or 1)
+AT_ONCE = min(12, os.cpu_count() or 1)
 PROMPT = ("A lighthouse is a tower with a bright light at the top. It stands by the sea and shows ships where the coast "
           "is, so that they do not run onto the rocks at night. ") * 4 + "What is the capital of France?"
 
@@ -51,14 +51,16 @@ class Program(unittest.TestCase):
         shutil.rmtree(self.home)
 
     def environment(self, driver, settings):
-        given = dict(os.environ, KRASIS_HOME=str(self.home), **{f"KRASIS_DRIVER_{k}": str(v) for k, v in settings.items()})
+        given = dict(os.environ, KRASIS_HOME=str(self.home))
+        given |= {f"KRASIS_DRIVER_{name}": str(value) for name, value in settings.items()}
         given["LD_LIBRARY_PATH"] = f"{FAKE}:{os.environ.get('LD_LIBRARY_PATH', '')}"
         if driver:
             given["KRASIS_DRIVER"] = driver
         return given
 
     def run_program(self, *words, driver=None, **settings):
-        command = [PROGRAM, "run", str(self.model), "--temperature", "0", "--max-tokens", "12", *map(str, words)]
+        command = [PROGRAM, "run", str(self.model), "--temperature", "0", "--max-tokens", "12", "--threads", "2",
+                   *map(str, words)]
         return subprocess.run(command, input=PROMPT, env=self.environment(driver, settings), capture_output=True,
                               text=True, timeout=120)
 
@@ -114,7 +116,7 @@ class WithAGpu(Program):
         places = collections.defaultdict(list)
         for number, name in enumerate(calls, 1):
             places[name].append(number)
-        chosen = {number for some in places.values() for number in (*some[:3], *some[-2:])}
+        chosen = {number for some in places.values() for number in (*some[:2], some[-1])}
         rest = [number for number in range(1, len(calls) + 1) if number not in chosen]
         random.seed(1)
         return sorted(chosen | set(random.sample(rest, min(len(rest), max(0, SAMPLES - len(chosen))))))
@@ -163,7 +165,8 @@ class WithAGpu(Program):
 
     def start_server(self, **settings):
         process = subprocess.Popen(
-            [PROGRAM, "serve", "--model-path", str(self.model), "--port", "0", "--selected-gpus", "0", "--max-concurrent", "4"],
+            [PROGRAM, "serve", "--model-path", str(self.model), "--port", "0", "--selected-gpus", "0",
+             "--max-concurrent", "4", "--threads", "2"],
             env=self.environment(DRIVER, settings), stderr=subprocess.PIPE, text=True)
         url = None
         for line in process.stderr:
@@ -204,7 +207,8 @@ class WithAGpu(Program):
         for every in (3, 29, 211, 1009):
             process, url, log = self.start_server(FAIL=f"{first}/{every}")
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
-                for question, (code, text) in zip(questions * 2, pool.map(lambda q: self.ask(url, q), questions * 2)):
+                answers = pool.map(lambda question: self.ask(url, question), questions * 2)
+                for question, (code, text) in zip(questions * 2, answers):
                     outcomes[f"every {every}th call: {code}"] += 1
                     self.assertIn(code, (200, 500), text)
                     if code == 200:
