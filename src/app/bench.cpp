@@ -65,7 +65,7 @@ TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::in
   TokenEvent last = ended.get();
   interrupt_flag().check("bench");
   if (last.finish == FinishReason::Failed)
-    throw Error(ErrorCode::Internal, "bench: a request failed: " + last.error);
+    throw Error(last.error_code, "bench: a request failed: " + last.error);
   return last;
 }
 

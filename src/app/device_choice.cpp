@@ -33,7 +33,18 @@ std::optional<int> device_number(const std::string& text) {
 
 std::string check_selection(const std::string& text) {
   if (text == "auto" || text == "none" || device_number(text)) return "";
+  if (text.find(',') != std::string::npos)
+    return "\"" + text + "\" names several GPUs, a model runs on one; give one number";
   return "\"" + text + "\" is not auto, none or the number of one GPU";
+}
+
+std::string check_count(const std::string& text) {
+  if (whole_number(text) == 1) return "";
+  return "is \"" + text + "\", but a model runs on one GPU; choose it with --selected-gpus";
+}
+
+std::string refuse_partition(const std::string& text) {
+  return "is \"" + text + "\", but all layers run on one GPU; leave it out";
 }
 
 std::string check_divisor(const std::string& text) {
@@ -87,6 +98,13 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
                   "GPU to run on: its number, none, or auto for the first one that is large enough")
       ->check(CLI::Validator(check_selection, "GPU"))
       ->capture_default_str();
+  const auto nothing = [](const std::string& /*text*/) {};
+  command.add_option_function<std::string>("--num-gpus", nothing, "1: a model runs on one GPU")
+      ->check(CLI::Validator(check_count, "1"));
+  command
+      .add_option_function<std::string>("--pp-partition", nothing,
+                                        "refused: layers are not divided among GPUs")
+      ->check(CLI::Validator(refuse_partition, "NONE"));
   command
       .add_option("--vram-limit", selection.vram_limit_bytes,
                   "most GPU memory to use, such as 16GiB; 0: all")

@@ -66,9 +66,10 @@ SamplingOptions sampling_defaults(const std::filesystem::path& model_folder) {
   std::error_code failed;
   if (!std::filesystem::exists(path, failed)) return sampling;
   const nlohmann::json config = nlohmann::json::parse(read_file(path), nullptr, false);
-  if (!config.is_object())
+  if (!config.is_object()) {
     throw Error(ErrorCode::Corrupt,
                 "generation_config.json: " + path.string() + ": is no JSON object");
+  }
   sampling.temperature = number_or(config, "temperature", 1, 0, 100);
   sampling.top_p = number_or(config, "top_p", 1, 1e-6F, 1);
   sampling.top_k = static_cast<std::int64_t>(number_or(config, "top_k", 0, 0, 1e6F));
@@ -170,7 +171,7 @@ ChatUsage LocalBackend::generate(std::vector<std::int32_t> prompt, bool starts_i
     if (event->finish == FinishReason::None) continue;
     show(splitter.push(detokenizer.finish()));
     show(splitter.finish());
-    if (event->finish == FinishReason::Failed) throw Error(ErrorCode::Internal, event->error);
+    if (event->finish == FinishReason::Failed) throw Error(event->error_code, event->error);
     usage.prompt_tokens = event->prompt_tokens;
     usage.completion_tokens = event->generated_tokens;
     usage.total_seconds = since_start();

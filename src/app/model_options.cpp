@@ -11,6 +11,7 @@
 #include "app/option_checks.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
+#include "budget/remedy.h"
 #include "config/home.h"
 #include "config/model_location.h"
 #include "cpu/cpu_ops.h"

@@ -36,9 +36,10 @@ std::string memory_table(const char* name, std::uint64_t room,
   if (room > 0) text += fmt::format(", of {:.3f} GB", gigabytes(room));
   text += "\n";
   for (const Component& component : components) {
-    if (component.bytes > 0)
+    if (component.bytes > 0) {
       text += fmt::format("  {:<20} {:>10.3f} GB\n", spaced(component.name),
                           gigabytes(component.bytes));
+    }
   }
   return text + fmt::format("  {:<20} {:>10.3f} GB\n", "total", gigabytes(total_bytes(components)));
 }

@@ -116,6 +116,15 @@ class Commands(unittest.TestCase):
                 self.check_refused(2, f'{option}: is "{value}", choose 0.001 to 1000000', "plan", "small",
                                    option, value)
 
+    def test_more_than_one_gpu_is_refused(self):
+        for command, model in (("run", ("small",)), ("serve", ("--model-path", "small")), ("plan", ("small",)),
+                               ("demo", ()), ("bench", ("small",))):
+            for option, value, hint in (("--selected-gpus", "0,1", '"0,1" names several GPUs, a model runs on one'),
+                                        ("--num-gpus", "2", 'is "2", but a model runs on one GPU'),
+                                        ("--pp-partition", "24,24", 'is "24,24", but all layers run on one GPU')):
+                self.check_refused(2, f"{option}: {hint}", command, *model, option, value)
+        self.assertEqual(self.run_program("plan", "small", "--num-gpus", 1, "--selected-gpus", "none").returncode, 0)
+
     def test_sizes_take_units_of_1024(self):
         for size in ("24GiB", "24 gib", "24G", "24gb", "24Gi", "024GiB", "25769803776", "25769803776b"):
             self.assertEqual(self.plan("small", "--vram", size)["vram_budget_bytes"], 24 << 30, size)

@@ -255,6 +255,26 @@ TEST(Plan, RefusesWhatRamDoesNotHoldBesideADevice) {
   }
 }
 
+TEST(Plan, AdvisesFourBitsOnlyWhereThatHelps) {
+  PlanRequest request = moe_235b_in(24 * kGiB);
+  request.weights.attention_int8 = true;
+  const auto refusal = [&](int bits, std::uint64_t gigabytes) {
+    request.weights.experts = TileType{.bits = bits, .group = 128};
+    request.ram_bytes = gigabytes * 1'000'000'000;
+    try {
+      make_plan(test::moe_235b(), request);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  // 230 and 117 GB of experts.
+  EXPECT_NE(refusal(8, 140).find("; --cpu-expert-bits 4 makes it fit"), std::string::npos);
+  EXPECT_EQ(refusal(8, 100).find("--cpu-expert-bits"), std::string::npos);
+  EXPECT_EQ(refusal(4, 100).find("--cpu-expert-bits"), std::string::npos);
+  EXPECT_EQ(refusal(4, 140), "");
+}
+
 TEST(Plan, SaysWhereLittleRamIsLeft) {
   PlanRequest request = next_80b_in(24 * kGiB);
   const auto noted = [&](std::uint64_t gigabytes) {
