@@ -85,8 +85,9 @@ int flushed(int exit_code) {
 void refuse_unknown_command(const char* word) {
   const auto is_named = [&](const Command& command) { return command.name == word; };
   if (*word == '-' || std::ranges::any_of(kCommands, is_named)) return;
-  throw Error(ErrorCode::InvalidArgument,
-              fmt::format("\"{}\" is no command; `krasis --help` lists them", word));
+  const std::string problem =
+      *word == '\0' ? "no command is named" : fmt::format("\"{}\" is no command", word);
+  throw Error(ErrorCode::InvalidArgument, problem + "; `krasis --help` lists the commands");
 }
 
 int run_program(int argc, char** argv) {
