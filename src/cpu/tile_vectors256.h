@@ -19,16 +19,18 @@
 namespace krasis::cpu {
 namespace {
 
-constexpr std::int64_t kStrip = 64;
-constexpr int kTile = 16;
-constexpr int kSteps = 8;                 // 16-bit sums hold so many products of nibbles
-constexpr std::int64_t kTokenBlock = 48;  // 12 KiB of sums and 6 KiB of activations stay in L1
-constexpr int kMaxTokensAtOnce = 6;
-constexpr std::int64_t kAhead = 4096;  // bytes; the loops read in steps of 2 KiB
+inline constexpr std::int64_t kStrip = 64;
+inline constexpr int kTile = 16;
+inline constexpr int kSteps = 8;  // 16-bit sums hold so many products of nibbles
+inline constexpr std::int64_t kTokenBlock =
+    48;  // 12 KiB of sums and 6 KiB of activations stay in L1
+inline constexpr int kMaxTokensAtOnce = 6;
+inline constexpr std::int64_t kAhead = 4096;  // bytes; the loops read in steps of 2 KiB
 
 // Scratch of the block kernel.
-constexpr std::size_t kSumsAt = std::size_t{16} << 10;  // behind the unpacked group of a strip
-constexpr std::size_t kScalesAt = kSumsAt + kTokenBlock * kStrip * sizeof(float);
+inline constexpr std::size_t kSumsAt = std::size_t{16}
+                                       << 10;  // behind the unpacked group of a strip
+inline constexpr std::size_t kScalesAt = kSumsAt + kTokenBlock * kStrip * sizeof(float);
 static_assert(kScalesAt + kStrip * sizeof(float) <= kTileScratchBytes);
 
 inline __m256i load(const std::uint8_t* from) {
@@ -240,7 +242,7 @@ inline void few_tokens(const TileProduct& job) {
 
 // Bytes that must be split into nibbles.
 template <class Isa, int kBits>
-constexpr bool kSplit = Isa::kNibbles&& kBits == 8;
+inline constexpr bool kSplit = Isa::kNibbles&& kBits == 8;
 
 // Weights as pairs of vectors for each step of four columns, eight rows a vector.
 //   4 bits: [line pair][step][A, B], rows [a % 2][i]

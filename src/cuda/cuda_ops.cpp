@@ -83,6 +83,11 @@ void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
   graphs_.run(key, plan_, work, &placed_->step_partner());
 }
 
+void CudaOps::forget_steps() {
+  stream_.synchronize();
+  graphs_.clear();
+}
+
 void CudaOps::synchronize() {
   stream_.synchronize();
   if (placed_ != nullptr) placed_->check_step();

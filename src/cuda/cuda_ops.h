@@ -29,6 +29,7 @@ class CudaOps final : public Ops {
   Memory& memory() override { return memory_; }
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
+  void forget_steps() override;
   void beside(const std::function<void()>& work) override;
   void join() override;
   void begin_pass(std::int64_t tokens, std::int64_t parts) override;

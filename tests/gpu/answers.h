@@ -1,0 +1,65 @@
+// Answers of an engine, and whether they are as good as those of a model with all experts in the
+// device's memory and room for everything.
+#pragma once
+
+#include <future>
+#include <vector>
+
+#include "engine/engine.h"
+#include "gpu/device.h"
+#include "model/loaded_model.h"
+
+namespace krasis::test {
+
+struct Answer {
+  std::vector<std::int32_t> tokens;
+  FinishReason finish = FinishReason::None;
+  ErrorCode error_code = ErrorCode::Internal;
+};
+
+// Greedy; `count` tokens.
+inline std::future<Answer> ask(Engine& engine, const std::vector<std::int32_t>& prompt,
+                               std::int64_t count) {
+  struct Heard {
+    Answer answer;
+    std::promise<Answer> over;
+  };
+  const auto heard = std::make_shared<Heard>();
+  Request request;
+  request.prompt = prompt;
+  request.max_tokens = count;
+  request.ignore_end = true;
+  request.sampling.temperature = 0;
+  engine.submit(std::move(request), [heard](const TokenEvent& event) {
+    if (event.token) heard->answer.tokens.push_back(*event.token);
+    if (event.finish == FinishReason::None) return;
+    heard->answer.finish = event.finish;
+    heard->answer.error_code = event.error_code;
+    heard->over.set_value(heard->answer);
+  });
+  return heard->over.get_future();
+}
+
+// Every token is as good as the best one when all of them are given to the judge: steps of other
+// sizes round at other places, so that equally good ones may take turns.
+inline void expect_right(const std::vector<std::int32_t>& answer,
+                         const std::vector<std::int32_t>& prompt, LoadedModel& judge) {
+  std::vector<std::int32_t> ids = prompt;
+  ids.insert(ids.end(), answer.begin(), answer.end() - 1);
+  const auto pages = static_cast<std::int64_t>(ids.size()) / Session::kPageTokens + 1;
+  Session session(judge, pages, 1, DType::BF16);
+  Session::Sequence sequence;
+  const std::vector<float> logits = session.step(sequence, ids);
+  const auto vocab = static_cast<std::size_t>(judge.spec().vocab);
+  for (std::size_t i = 0; i < answer.size(); ++i) {
+    const auto row = std::span(logits).subspan((prompt.size() - 1 + i) * vocab, vocab);
+    double squares = 0;
+    for (const float value : row) squares += double{value} * value;
+    const double rounding = 0.2 * std::sqrt(squares / static_cast<double>(vocab));
+    const float best = *std::ranges::max_element(row);
+    EXPECT_GE(row[static_cast<std::size_t>(answer[i])], best - rounding)
+        << "token " << i << " after a prompt of " << prompt.size();
+  }
+}
+
+}  // namespace krasis::test
