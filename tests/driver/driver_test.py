@@ -22,8 +22,9 @@ import urllib.request
 PROGRAM, MODELS, FAKE = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
 SAMPLES = int(os.environ.get("KRASIS_DRIVER_SAMPLES", "40"))  # calls to fail, of each kind of run
 AT_ONCE = min(12, os.cpu_count() or 1)
-PROMPT = ("A lighthouse is a tower with a bright light at the top. It stands by the sea and shows ships where the coast "
-          "is, so that they do not run onto the rocks at night. ") * 4 + "What is the capital of France?"
+PROMPT = ("Paris is the capital of France. Rome is the capital of Italy. Madrid is the capital of Spain. " * 5 +
+          "What is a lighthouse?")
+ANSWER = "A lighthouse is a tower"
 
 
 def real_driver():
@@ -67,7 +68,7 @@ class Program(unittest.TestCase):
     def check_fallback(self, reason, driver=None, **settings):
         result = self.run_program(driver=driver, **settings)
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("Paris", result.stdout)
+        self.assertIn(ANSWER, result.stdout)
         self.assertEqual(result.stderr.count("devices: running on the processor: "), 1, result.stderr)
         self.assertIn(f"devices: running on the processor: {reason}", result.stderr)
 
@@ -126,7 +127,7 @@ class WithAGpu(Program):
         file = self.home / "calls"
         good = self.run_program(*words, driver=DRIVER, CALLS=file)
         self.assertEqual(good.returncode, 0, good.stderr)
-        self.assertIn("Paris", good.stdout)
+        self.assertIn(ANSWER, good.stdout)
         calls = file.read_text().split()
 
         def fail(number, how):
@@ -161,7 +162,7 @@ class WithAGpu(Program):
         for number in (1, 5, 20, 60):
             result = self.run_program(driver=DRIVER, FAIL=f"{number}-")
             self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertIn("Paris", result.stdout)
+            self.assertIn(ANSWER, result.stdout)
 
     def start_server(self, **settings):
         process = subprocess.Popen(
