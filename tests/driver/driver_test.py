@@ -1,6 +1,6 @@
 """The program with a driver that is missing, too old, of an old GPU, or finds no memory: an answer, or one sentence
 and exit code 3. What needs a GPU is skipped where there is none.
-Usage: driver_test.py PROGRAM MODELS_DIR FAKE_DRIVER_DIR"""
+Usage: driver_test.py PROGRAM MODELS_DIR FAKE_DRIVER_DIR [TEST...]"""
 import collections
 import concurrent.futures
 import ctypes
@@ -122,19 +122,20 @@ class WithAGpu(Program):
         random.seed(1)
         return sorted(chosen | set(random.sample(rest, min(len(rest), max(0, SAMPLES - len(chosen))))))
 
-    def check_every_call(self, *words):
+    def check_every_call(self, mode, *words):
         self.run_program(*words, driver=DRIVER)  # builds the cache
         file = self.home / "calls"
         good = self.run_program(*words, driver=DRIVER, CALLS=file)
         self.assertEqual(good.returncode, 0, good.stderr)
         self.assertIn(ANSWER, good.stdout)
+        self.assertIn(mode, good.stderr)
         calls = file.read_text().split()
 
         def fail(number, how):
             result = self.run_program(*words, driver=DRIVER, FAIL=f"{number}{how}")
             return number, how, result.returncode, result.stdout, result.stderr
 
-        outcomes = collections.Counter()
+        outcomes, failing = collections.Counter(), collections.Counter()
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             runs = [pool.submit(fail, number, how) for i, number in enumerate(self.chosen_calls(calls))
                     for how in (("", "-") if i % 4 == 0 else ("",))]
@@ -146,17 +147,22 @@ class WithAGpu(Program):
                     if code == 0:
                         self.assertEqual(out, good.stdout, errors)
                     else:
+                        failing[calls[number - 1]] += 1
                         self.assertEqual(code, 3, errors)
                         self.assertEqual(len(re.findall("^krasis: ", errors, re.M)), 1, errors)
-        print(f"{words}: {len(calls)} calls, {len(runs)} runs: {dict(sorted(outcomes.items()))}", flush=True)
+        print(f"{words}: {len(calls)} calls, {len(runs)} runs: {dict(sorted(outcomes.items()))}; no answer after "
+              f"{dict(failing.most_common())}", flush=True)
         self.assertGreater(outcomes["one: answer"], 0)
         self.assertGreater(outcomes["one: exit code 3"], 0)
 
     def test_no_memory_for_any_call_with_all_experts_resident(self):
-        self.check_every_call("--selected-gpus", 0, "--expert-divisor", 1)
+        self.check_every_call("of experts in VRAM", "--selected-gpus", 0, "--expert-divisor", 1)
 
     def test_no_memory_for_any_call_with_streamed_experts(self):
-        self.check_every_call("--selected-gpus", 0, "--expert-divisor", 2)
+        self.check_every_call("grouped(2), 0 of", "--selected-gpus", 0, "--expert-divisor", 2)
+
+    def test_no_memory_for_any_call_with_some_experts_resident(self):
+        self.check_every_call("auto, ", "--selected-gpus", 0, "--vram-limit", "822MiB")
 
     def test_no_memory_anywhere_on_a_gpu_that_was_not_named(self):
         for number in (1, 5, 20, 60):
@@ -204,7 +210,7 @@ class WithAGpu(Program):
         process, url, _ = self.start_server()
         expected = {question: self.ask(url, question) for question in questions}
         self.stop_server(process)
-        outcomes = collections.Counter()
+        outcomes, errors = collections.Counter(), collections.Counter()
         for every in (3, 29, 211, 1009):
             process, url, log = self.start_server(FAIL=f"{first}/{every}")
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -212,15 +218,17 @@ class WithAGpu(Program):
                 for question, (code, text) in zip(questions * 2, answers):
                     outcomes[f"every {every}th call: {code}"] += 1
                     self.assertIn(code, (200, 500), text)
+                    errors[text] += code == 500
                     if code == 200:
                         self.assertEqual((code, text), expected[question])
             with urllib.request.urlopen(url + "/health", timeout=10) as answer:
                 self.assertEqual(json.load(answer)["running"], 0)
             self.stop_server(process)
+            process.stderr.close()
             outcomes[f"every {every}th call: steps begun again"] += sum("begin again" in line for line in log)
-        print(f"server: {dict(sorted(outcomes.items()))}", flush=True)
+        print(f"server: {dict(sorted(outcomes.items()))}; {errors.most_common(5)}", flush=True)
         self.assertGreater(outcomes["every 1009th call: 200"], 0)
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

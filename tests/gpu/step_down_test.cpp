@@ -91,6 +91,8 @@ class StepDown : public testing::TestWithParam<std::string> {
     tiles.type = expert_tile_type(description_.spec, 4);
     host_experts_ = make_tile_experts(description_, *source_, tiles);
     judge_ = std::make_unique<test::LoadedModel>(folder, test::device_ops(), DenseFormats{}, 4);
+    processors_judge_ =
+        std::make_unique<test::LoadedModel>(folder, processor_.ops(), DenseFormats{}, 4);
     prompts_ = hundred_prompts(description_.spec.vocab);
     Engine engine(judge_->model, {.context_length = kContext,
                                   .max_sequences = kSequences,
@@ -112,7 +114,7 @@ class StepDown : public testing::TestWithParam<std::string> {
     return answers;
   }
 
-  PlanRequest request(std::optional<std::int64_t> divisor) const {
+  PlanRequest request(std::optional<std::int64_t> divisor, std::int64_t chunk = 0) const {
     const StateSize one = {
         .pages = 1, .page_tokens = kPageTokens, .slots = 1, .kv_type = DType::BF16};
     PlanRequest request;
@@ -123,6 +125,7 @@ class StepDown : public testing::TestWithParam<std::string> {
     request.expert_divisor = divisor;
     request.context_length = kContext;
     request.max_sequences = kSequences;
+    request.prompt_chunk = chunk;
     request.page_bytes = page_bytes(description_.spec, one);
     request.slot_bytes = slot_bytes(description_.spec);
     return request;
@@ -136,14 +139,13 @@ class StepDown : public testing::TestWithParam<std::string> {
     return plan_if_it_fits(description_.spec, request);
   }
   // What is planned in less and less room, from everything resident to the least that will do.
-  std::vector<Rung> planned(std::optional<std::int64_t> divisor) const {
-    const PlanRequest asked = request(divisor);
+  std::vector<Rung> planned(const PlanRequest& asked) const {
     std::vector<Rung> rungs;
     std::uint64_t fits = std::uint64_t{16} << 30, too_small = 0;
     while (fits - too_small > 4096)
       (plan_in(asked, (fits + too_small) / 2) ? fits : too_small) = (fits + too_small) / 2;
     const std::uint64_t all = fits + (std::uint64_t{1} << 30);
-    constexpr std::uint64_t kSteps = 4096;
+    constexpr std::uint64_t kSteps = 8192;
     for (std::uint64_t step = kSteps + 1; step-- > 0;) {
       const std::uint64_t room = fits + (all - fits) * step / kSteps;
       const auto plan = plan_in(asked, room);
@@ -200,7 +202,7 @@ class StepDown : public testing::TestWithParam<std::string> {
       if (answers[i].tokens == expected_[i]) {
         ++equal;
       } else {
-        test::expect_right(answers[i].tokens, prompts_[i], *judge_);
+        test::expect_right(answers[i].tokens, prompts_[i], *judge_, processors_judge_.get());
         ++right;
       }
     }
@@ -218,17 +220,16 @@ class StepDown : public testing::TestWithParam<std::string> {
   std::unique_ptr<TensorSource> source_;
   test::Backend processor_{"cpu"};
   std::unique_ptr<ExpertStore> host_experts_;
-  std::unique_ptr<test::LoadedModel> judge_;
+  std::unique_ptr<test::LoadedModel> judge_, processors_judge_;
   std::vector<std::vector<std::int32_t>> prompts_;
   std::vector<std::vector<std::int32_t>> expected_;
 };
 
 TEST_P(StepDown, AHundredPromptsInEveryModeThatACapLeaves) {
   std::map<std::string, int> modes;
-  for (const std::optional<std::int64_t> divisor :
-       {std::optional<std::int64_t>(), std::optional<std::int64_t>(1),
-        std::optional<std::int64_t>(2)}) {
-    for (const Rung& rung : planned(divisor)) {
+  // Of prompts in passes that are short whatever the room is, and in ones that room makes longer.
+  for (const PlanRequest& asked : {request({}, 512), request(1, 512), request(1), request(2)}) {
+    for (const Rung& rung : planned(asked)) {
       ++modes[rung.plan.mode];
       EXPECT_EQ(climb(rung), 0U) << rung.name << ": the plan had counted everything";
     }
@@ -239,7 +240,7 @@ TEST_P(StepDown, AHundredPromptsInEveryModeThatACapLeaves) {
 
 TEST_P(StepDown, AHundredPromptsInStepsThatBecomeSmallerAndSmaller) {
   for (const std::int64_t divisor : {1, 2}) {
-    const Plan plan = planned(divisor).front().plan;
+    const Plan plan = planned(request(divisor)).front().plan;
     for (const std::int64_t most : {2000, 300, 40}) {
       const std::uint64_t steps = climb(
           {.name = plan.mode + ", no memory for more than " + std::to_string(most) + " tokens",
@@ -259,7 +260,7 @@ TEST_P(StepDown, AHundredPromptsInStepsThatBecomeSmallerAndSmaller) {
 
 TEST_P(StepDown, AHundredPromptsWithLittleMemoryOfEveryKind) {
   for (const std::int64_t divisor : {1, 2}) {
-    const Plan plan = planned(divisor).front().plan;
+    const Plan plan = planned(request(divisor)).front().plan;
     const std::string mode = plan.mode + ", ";
     EXPECT_GE(climb({.name = mode + "scratch for few tokens",
                      .plan = plan,
