@@ -65,20 +65,20 @@ inline std::vector<double> shortfalls(const std::vector<std::int32_t>& answer,
 
 // Every token is as good as the best one: steps of other sizes round at other places, so that
 // equally good ones may take turns. Where the processor computes some experts, which rounds more
-// than the device, one of the two judges has to say so.
+// than the device, it is a judge too, and where rounding sends a token to other experts for one of
+// the two, an answer may lie anywhere between them.
 inline void expect_right(const std::vector<std::int32_t>& answer,
                          const std::vector<std::int32_t>& prompt, LoadedModel& judge,
                          LoadedModel* processor = nullptr) {
   constexpr double kRounding = 0.2;
   const std::vector<double> by_device = shortfalls(answer, prompt, judge);
-  std::vector<double> by_processor;
+  std::vector<double> by_processor = by_device;
+  if (processor != nullptr && std::ranges::max(by_device) > kRounding)
+    by_processor = shortfalls(answer, prompt, *processor);
   for (std::size_t i = 0; i < answer.size(); ++i) {
-    if (by_device[i] <= kRounding) continue;
-    if (processor != nullptr && by_processor.empty())
-      by_processor = shortfalls(answer, prompt, *processor);
-    EXPECT_LE(by_processor.empty() ? by_device[i] : by_processor[i], kRounding)
-        << "token " << i << " after a prompt of " << prompt.size() << ", for the device "
-        << by_device[i];
+    const double apart = std::abs(by_device[i] - by_processor[i]);
+    EXPECT_LE(std::min(by_device[i], by_processor[i]), std::max(kRounding, apart))
+        << "token " << i << " after a prompt of " << prompt.size();
   }
 }
 

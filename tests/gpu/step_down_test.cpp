@@ -252,7 +252,8 @@ TEST_P(StepDown, AHundredPromptsInStepsThatBecomeSmallerAndSmaller) {
                      .plan = plan,
                      .refuses =
                          [](const Batch& batch) {
-                           return batch.tokens() <= kSequences && batch.tokens() > 2;
+                           return batch.segments.size() > 2 &&
+                                  batch.tokens() == std::ssize(batch.segments);
                          }}),
               1U);
   }
