@@ -207,22 +207,26 @@ class WithAGpu(Program):
             return error.code, json.load(error)["error"]["message"]
 
     def test_a_server_outlives_calls_that_find_no_memory(self):
-        questions = [f"What is the capital of {land}?" for land in ("France", "Italy", "Spain", "Japan")] * 6
+        lands = ("France", "Italy", "Spain", "Japan")
+        questions = [f"What is the capital of {land}?" for land in lands] * 6
         file = self.home / "calls"
         self.stop_server(self.start_server()[0])  # has built the cache
-        process, url, _ = self.start_server(CALLS=file)
-        self.stop_server(process)
-        first = len(file.read_text().split()) + 1  # after it is ready
-        process, url, _ = self.start_server()
+        # Not loading a kernel, which the CUDA runtime never tries again.
+        calls = {"CALLS": file, "FAIL_AMONG": "cuMemAlloc,cuMemHostAlloc,cuLaunchKernel,cuGraphLaunch,cuGraphInstantiate,"
+                                              "cuStreamBeginCapture,cuMemcpyHtoDAsync"}
+        process, url, _ = self.start_server(**calls)
         expected = {question: self.ask(url, question) for question in questions}
         self.stop_server(process)
+        first = len(file.read_text().split()) + 1
         outcomes, errors = collections.Counter(), collections.Counter()
-        for every in (3, 29, 211, 1009):
-            process, url, log = self.start_server(FAIL=f"{first}/{every}", CALLS=file)
+        for every in (3, 101, 1009):
+            process, url, log = self.start_server(FAIL=f"{first}/{every}", **calls)
+            for question in questions:
+                self.assertEqual(self.ask(url, question), expected[question])
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
                 answers = pool.map(lambda question: self.ask(url, question), questions * 2)
                 for question, (code, text) in zip(questions * 2, answers):
-                    outcomes[f"every {every}th call: {code}"] += 1
+                    outcomes[f"one of {every} calls: {code}"] += 1
                     self.assertIn(code, (200, 500), text)
                     errors[text] += code == 500
                     if code == 200:
@@ -231,11 +235,9 @@ class WithAGpu(Program):
                 self.assertEqual(json.load(answer)["running"], 0)
             self.stop_server(process)
             process.stderr.close()
-            failed = file.read_text().split()[first - 1::every]
-            print(f"every {every}th call: {failed[:12]}", flush=True)
-            outcomes[f"every {every}th call: steps begun again"] += sum("begin again" in line for line in log)
+            outcomes[f"one of {every} calls: steps begun again"] += sum("begin again" in line for line in log)
         print(f"server: {dict(sorted(outcomes.items()))}; {errors.most_common(5)}", flush=True)
-        self.assertGreater(outcomes["every 1009th call: 200"], 0)
+        self.assertGreater(outcomes["one of 1009 calls: 200"], 0)
 
 
 if __name__ == "__main__":
