@@ -212,8 +212,8 @@ class WithAGpu(Program):
         file = self.home / "calls"
         self.stop_server(self.start_server()[0])  # has built the cache
         # Not loading a kernel, which the CUDA runtime never tries again.
-        calls = {"CALLS": file, "FAIL_AMONG": "cuMemAlloc,cuMemHostAlloc,cuLaunchKernel,cuGraphLaunch,cuGraphInstantiate,"
-                                              "cuStreamBeginCapture,cuMemcpyHtoDAsync"}
+        calls = {"CALLS": file, "FAIL_AMONG": "cuMemAlloc,cuMemHostAlloc,cuLaunchKernel,cuGraphLaunch,"
+                                              "cuGraphInstantiate,cuStreamBeginCapture,cuMemcpyHtoDAsync"}
         process, url, _ = self.start_server(**calls)
         expected = {question: self.ask(url, question) for question in questions}
         self.stop_server(process)
