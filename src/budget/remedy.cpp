@@ -84,9 +84,10 @@ std::string too_much_ram(const ModelSpec& spec, const WeightTypes& types, const 
   const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
   std::uint64_t needed = 0, experts = 0;
   for (const Component& component : plan.ram) {
-    if (component.name == "kv_cache") continue;
+    const bool is_experts = component.name == "experts";
+    if (component.name == "kv_cache" || (is_experts && !types.experts)) continue;
     needed += component.bytes;
-    if (component.name == "experts") experts = component.bytes;
+    if (is_experts) experts = component.bytes;
   }
   if (fits_in_ram(needed, free_bytes)) return "";
   std::string text = fmt::format(

@@ -13,6 +13,7 @@ std::string refusal(int bits, std::uint64_t free_bytes) {
   const ModelSpec spec = test::moe_235b();
   PlanRequest request;
   request.weights.experts = TileType{.bits = bits, .group = 128};
+  if (bits == 16) request.weights.experts.reset();
   request.page_bytes = std::uint64_t{1} << 30;  // the cache alone is more than there is
   return too_much_ram(spec, request.weights, make_plan(spec, request), free_bytes);
 }
@@ -25,6 +26,7 @@ TEST(TooMuchRam, CountsMoreThanTheExperts) {
             "--force-load");
   EXPECT_NE(refusal(4, 139 * kGB), "") << "the rest of the system needs some";
   EXPECT_EQ(refusal(4, 140 * kGB), "");
+  EXPECT_EQ(refusal(16, 20 * kGB), "") << "experts that are mapped";
 }
 
 TEST(TooMuchRam, AdvisesFourBitsOnlyWhereThatHelps) {
