@@ -47,6 +47,14 @@ __device__ float4 load4(const float* row, int channel) {
   return row == nullptr ? float4{} : *reinterpret_cast<const float4*>(row + channel);
 }
 
+// The rows before `index`.
+template <int kRows>
+__device__ void load_before(float4 (&rows)[kRows], const Conv& op, const Sequence& sequence,
+                            std::int64_t index, int channel) {
+  for (int i = 0; i < kTaps - 1; ++i)
+    rows[i] = load4(input_row(op, sequence, index + i - (kTaps - 1)), channel);
+}
+
 __device__ float4 convolved(const float4 (&taps)[kTaps], const float4& a, const float4& b,
                             const float4& c, const float4& d) {
   // taps[i] are those of channel i, oldest input first.
@@ -61,17 +69,18 @@ __device__ float4 convolved(const float4 (&taps)[kTaps], const float4& a, const 
 // the first chunk may not have read it yet.
 __global__ void __launch_bounds__(kThreads) conv_fours(Conv op, StepTables tables) {
   let_later_start();
-  wait_for_earlier();
+  // The tables and the state are of earlier steps, which are over.
   const Chunk chunk = find_chunk(tables, static_cast<int>(blockIdx.y), kChunkRows);
   const int channel = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 4;
-  if (chunk.rows <= 0 || channel >= op.channels) return;
+  if (chunk.rows <= 0 || channel >= op.channels) return wait_for_earlier();
   const Sequence sequence = sequence_of(tables, chunk.segment);
   float4 taps[kTaps];
   for (int i = 0; i < kTaps; ++i)
     taps[i] = *reinterpret_cast<const float4*>(op.weight + (channel + i) * kTaps);
   float4 rows[kTaps - 1 + kBatch];  // the 3 before, then a batch
-  for (int i = 0; i < kTaps - 1; ++i)
-    rows[i] = load4(input_row(op, sequence, chunk.begin + i - (kTaps - 1)), channel);
+  if (chunk.begin == 0) load_before(rows, op, sequence, chunk.begin, channel);
+  wait_for_earlier();
+  if (chunk.begin > 0) load_before(rows, op, sequence, chunk.begin, channel);
 
   const std::int64_t first = sequence.first_row + chunk.begin;
   for (int t = 0; t < chunk.rows; t += kBatch) {

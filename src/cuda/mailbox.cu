@@ -99,6 +99,7 @@ __device__ void write_question(const Ask& a, const Division& d, int pairs) {
 
 __global__ void __launch_bounds__(kAskThreads) ask_kernel(const __grid_constant__ Ask a) {
   __shared__ Division division;
+  let_later_start();
   wait_for_earlier();
   const int pairs = static_cast<int>(a.question.x.rows) * a.question.top_k;
   const int processor_pairs = divide(a, division, pairs);
@@ -151,6 +152,7 @@ constexpr int kMaxAddBlocks = 64;
 __global__ void __launch_bounds__(kAddThreads)
     add_answer_kernel(const __grid_constant__ AddAnswer a) {
   __shared__ bool there;
+  let_later_start();  // with their weights on the way while the processor computes
   // The question was asked before the kernel before this one could begin.
   if (threadIdx.x == 0)
     there =

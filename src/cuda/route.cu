@@ -149,6 +149,7 @@ __device__ void write_weights(const Arguments& a, const Scores& scores, const fl
 // The general form: the keys lie in memory.
 __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a) {
   wait_for_earlier();
+  let_later_start();
   extern __shared__ unsigned shared_keys[];
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
@@ -177,10 +178,11 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a)
 }
 
 // All experts in one group and at most 32 * kPerLane: the keys of experts lane, lane + 32, ... stay
-// in the lane's registers.
+// in the lane's registers. Lane j has the token's j-th choice, of 32 at the most.
 template <int kPerLane>
 __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Arguments a) {
   wait_for_earlier();
+  let_later_start();
   const int lane = threadIdx.x % kWarp;
   const int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
   if (token >= a.tokens) return;
@@ -208,7 +210,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Argume
         expert < a.experts ? choice_key(a, scores, mine[i], expert, a.bias == nullptr) : kTaken;
   }
 
-  std::int32_t* const ids = a.ids + std::int64_t{token} * a.top_k;
+  int own_expert = 0;
+  float own_logit = 0;
   for (int j = 0; j < a.top_k; ++j) {
     unsigned best = kTaken;
 #pragma unroll
@@ -219,19 +222,32 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Argume
     for (int i = kPerLane - 1; i >= 0; --i)
       if (keys[i] == best) expert = i * kWarp + lane;
     expert = __reduce_min_sync(~0u, expert);
+    float logit = 0;
 #pragma unroll
-    for (int i = 0; i < kPerLane; ++i)
-      if (i * kWarp + lane == expert) keys[i] = kTaken;
-    if (lane == j % kWarp) ids[j] = expert;
+    for (int i = 0; i < kPerLane; ++i) {
+      if (i * kWarp + lane != expert) continue;
+      keys[i] = kTaken;
+      logit = mine[i];
+    }
+    logit = __shfl_sync(~0u, logit, expert % kWarp);
+    if (lane != j) continue;
+    own_expert = expert;
+    own_logit = logit;
   }
-  write_weights(a, scores, logits, ids, a.weights + std::int64_t{token} * a.top_k, lane);
+  const bool chose = lane < a.top_k;
+  const float score = chose ? scores.of(own_logit) : 0.0f;
+  const float divisor = a.normalize ? sum_of_warp(score) + kNormFloor : 1.0f;
+  if (!chose) return;
+  const std::int64_t at = std::int64_t{token} * a.top_k + lane;
+  a.ids[at] = own_expert;
+  a.weights[at] = score / divisor * a.scale;
 }
 
 using Kernel = void (*)(Arguments);
 
 // nullptr: only the general form will do.
 Kernel kernel_in_registers(const Routing& routing) {
-  if (routing.top_groups < routing.groups) return nullptr;
+  if (routing.top_groups < routing.groups || routing.top_k > kWarp) return nullptr;
   if (routing.experts <= 64) return route_in_registers<2>;
   if (routing.experts <= 128) return route_in_registers<4>;
   if (routing.experts <= 256) return route_in_registers<8>;
@@ -272,7 +288,7 @@ void route(const Route& op, const Launch& launch) {
   const std::size_t shared_bytes =
       in_shared ? kWarps * static_cast<std::size_t>(numbers) * sizeof(unsigned) : 0;
   const Kernel kernel = in_registers == nullptr ? route_tokens : in_registers;
-  // Never lets later kernels start: the experts' second product reads the ids at once.
+  // Lets later kernels start when it has waited itself: what they read at once is not its result.
   start_early(kernel, {.blocks = blocks, .threads = kWarps * kWarp, .shared_bytes = shared_bytes},
               launch, arguments);
 }

@@ -1,11 +1,14 @@
 // The product for few rows. A block owns a strip of one expert; its warps take the strip's columns
 // in turns of 128, each lane reads its part of a k-tile straight into registers, and the warps'
-// sums are added in shared memory. Up to eight rows of x are the columns of one tensor-core
-// instruction, so that they cost no more than one. A k-tile's registers are filled again as soon as
-// they have been used, so that a warp always has some 4 KB on their way.
+// sums are added in shared memory. Where strips are few, a cluster of blocks shares a strip's
+// columns, and the first adds the others' sums. Up to eight rows of x are the columns of one
+// tensor-core instruction, so that they cost no more than one. A k-tile's registers are filled
+// again as soon as they have been used, so that a warp always has some 4 KB on their way; what
+// comes after them is fetched into the L2 cache while the kernel waits for its x.
 #include <algorithm>
 
 #include "base/error.h"
+#include "cuda/block_cluster.cuh"
 #include "cuda/early_start.cuh"
 #include "cuda/runtime.h"
 #include "cuda/staged_rows.cuh"
@@ -18,7 +21,9 @@ namespace {
 constexpr int kRows = 8;  // of x: the columns of an mma
 constexpr int kTurnColumns = 128;
 constexpr int kTurnTiles = kTurnColumns / kTileColumns;
-constexpr int kMaxWarps = 16;  // what the registers of a multiprocessor are enough for
+constexpr int kMaxWarps = 8;    // half of what the registers of a multiprocessor are enough for
+constexpr int kMaxCluster = 8;  // blocks
+constexpr int kLeastWarps = 4;  // of a cluster's blocks
 constexpr int kStrip = static_cast<int>(kStripRows);
 
 // The pairs that this block works for: those of ids[pair] from `pair` on, when it is the first, the
@@ -86,12 +91,21 @@ class Share {
       : strip_(strip + lane() * (4 * Bits)),
         scales_(scales + lane() / 4 * 16),
         turns_(p.weight.k_tiles / kTurnTiles),
-        step_(static_cast<int>(blockDim.x) / kWarp),
-        turn_(static_cast<int>(threadIdx.x) / kWarp) {
+        step_(warps()),
+        turn_(first_turn()) {
 #pragma unroll
     for (int t = 0; t < kRing; ++t) load_tile(t, turn_, t);
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) load_scales(g, turn_);
+    if (p.fetch_ahead && lane() == 0) fetch_ahead();
+  }
+
+  // Of the strip, in all of the cluster's blocks, and this one's among them.
+  __device__ static int warps() {
+    return static_cast<int>(blockDim.x / kWarp * gridDim.z);
+  }
+  __device__ static int first_turn() {
+    return static_cast<int>(blockIdx.z * (blockDim.x / kWarp) + threadIdx.x / kWarp);
   }
 
   __device__ void multiply(Rows8<X>& rows, float (&sums)[4][4]) {
@@ -122,6 +136,18 @@ class Share {
 
   __device__ static int lane() {
     return static_cast<int>(threadIdx.x) % kWarp;
+  }
+
+  // What is not in registers yet.
+  __device__ void fetch_ahead() const {
+    constexpr int kTurnBytes = kTurnTiles * kTileBytes;
+    constexpr int kLoaded = kRing * kTileBytes;
+    int from = kLoaded;
+    for (int turn = turn_; turn < turns_; turn += step_, from = 0) {
+      if (from < kTurnBytes)
+        prefetch_to_l2(strip_ + static_cast<std::size_t>(turn) * kTurnBytes + from,
+                       static_cast<unsigned>(kTurnBytes - from));
+    }
   }
 
   __device__ void load_tile(int slot, int turn, int tile) {
@@ -188,6 +214,21 @@ __device__ StripSums& add_warps(const float (&sums)[4][4], std::byte* shared, in
   return all;
 }
 
+// Adds the other blocks' sums of the strip to the first one's. False: this one has no more to do.
+__device__ bool add_blocks(StripSums& sums) {
+  if (gridDim.z == 1) return true;
+  cluster_barrier();
+  if (blockIdx.z == 0) {
+    for (int at = static_cast<int>(threadIdx.x); at < kStrip * kRows;
+         at += static_cast<int>(blockDim.x)) {
+      float& sum = sums[at / kRows][at % kRows];
+      for (unsigned block = 1; block < gridDim.z; ++block) sum += load_of_block(&sum, block);
+    }
+  }
+  cluster_barrier();  // nobody's memory goes while it is read
+  return blockIdx.z == 0;
+}
+
 __device__ void write_gated(const TileVector& p, const PairList& list, const StripSums& sums) {
   const int strip = static_cast<int>(blockIdx.x);
   for (int at = static_cast<int>(threadIdx.x); at < list.count * (kStrip / 2);
@@ -247,7 +288,7 @@ __device__ void write_totals(const TileVector& p, int count) {
 
 // For a later call; a block.
 __device__ void clear(const TileVector& p) {
-  if (blockIdx.x != 0 || blockIdx.y != 0) return;
+  if (blockIdx.x != 0 || blockIdx.y != 0 || blockIdx.z != 0) return;
   for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
 }
 
@@ -255,6 +296,7 @@ __device__ void clear(const TileVector& p) {
 template <TileOutput Output>
 __device__ void leave_out(const TileVector& p) {
   wait_for_earlier();
+  if (blockIdx.z != 0) return;
   clear(p);
   if constexpr (Output == TileOutput::Sums) {
     if (p.total != nullptr) return write_totals(p, 1);
@@ -266,13 +308,14 @@ __device__ void leave_out(const TileVector& p) {
 }
 
 template <int Bits, int Group, class X, TileOutput Output>
-__global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
+__global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
     tile_vector_kernel(const __grid_constant__ TileVector p) {
   __shared__ PairList list;
   __shared__ const X* rows[kRows];
   extern __shared__ __align__(16) std::byte shared[];
-  let_later_start();
+  // What starts then may read the ids at once.
   if (p.ids != nullptr && !p.ids_are_old) wait_for_earlier();
+  let_later_start();
   const int expert = p.ids != nullptr ? p.ids[blockIdx.y] : 0;
   if (expert < 0) return leave_out<Output>(p);
   const std::byte* base = p.weight.table != nullptr
@@ -300,11 +343,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
   clear(p);
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   constexpr int kWarpBytes = Rows8<X>::kWarpBytes;
-  Rows8<X> staged(shared + warp * kWarpBytes, rows, list.count, p.columns, warp * kTurnColumns,
-                  static_cast<long long>(blockDim.x) / kWarp * kTurnColumns);
+  Rows8<X> staged(shared + warp * kWarpBytes, rows, list.count, p.columns,
+                  static_cast<long long>(share.first_turn()) * kTurnColumns,
+                  static_cast<long long>(share.warps()) * kTurnColumns);
   float sums[4][4] = {};
   share.multiply(staged, sums);
-  const StripSums& all = add_warps(sums, shared, kWarpBytes);
+  StripSums& all = add_warps(sums, shared, kWarpBytes);
+  if (!add_blocks(all)) return;
   if constexpr (Output == TileOutput::Gated) {
     write_gated(p, list, all);
   } else {
@@ -313,26 +358,56 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1)
   }
 }
 
+// How a product is divided between blocks.
+struct Shares {
+  int blocks;  // of a strip and a list of pairs, in a cluster
+  int warps;   // of a block
+
+  // Few strips are shared between blocks until these are about as many as multiprocessors, of which
+  // they take half, so that another lane's kernel finds room. Where there are more strips than
+  // multiprocessors anyway, small blocks divide better.
+  Shares(const DeviceProperties& device, int strips, int turns, int fitting_warps) : blocks(1) {
+    if (device.capability >= 90) {
+      while (blocks < kMaxCluster && 2 * blocks * strips <= device.multiprocessors &&
+             turns >= 2 * blocks * kLeastWarps)
+        blocks *= 2;
+    }
+    const int blocks_each = (strips + device.multiprocessors - 1) / device.multiprocessors;
+    const int most_warps =
+        std::min({fitting_warps, kMaxWarps, 2 * kMaxWarps / std::min(blocks_each, 4)});
+    const int of_block = (turns + blocks - 1) / blocks;
+    const int rounds = (of_block + most_warps - 1) / most_warps;
+    warps = (of_block + rounds - 1) / rounds;
+  }
+};
+
+// True: all that the kernel reads stays in the L2 cache until it is used, together with what the
+// other lane reads. Memory that is not the device's own is not cached there.
+bool fits_ahead(const TileVector& p, const DeviceProperties& device) {
+  const auto strip_bytes = static_cast<std::size_t>(p.weight.k_tiles) * kTileColumns * kStrip *
+                           static_cast<std::size_t>(p.weight.bits) / 8;
+  const auto matrices = static_cast<std::size_t>(p.ids != nullptr ? p.pairs : 1);
+  return p.weight.table == nullptr &&
+         matrices * static_cast<std::size_t>(p.weight.strips) * strip_bytes <= device.l2_bytes / 2;
+}
+
 template <int Bits, int Group, class X>
 void start(const TileVector& p, TileOutput output, const Launch& launch) {
-  const int turns = p.weight.k_tiles / kTurnTiles;
   const int lists = p.ids != nullptr ? p.pairs : (p.pairs + kRows - 1) / kRows;
-  // As many warps a block as keep every multiprocessor busy with all blocks at once; where there
-  // are more blocks anyway, small ones divide better.
-  const int blocks_each =
-      (p.weight.strips * lists + launch.device.multiprocessors - 1) / launch.device.multiprocessors;
-  const int fitting = static_cast<int>(launch.device.shared_bytes) / Rows8<X>::kWarpBytes;
-  const int most_warps = std::min(fitting, kMaxWarps / std::min(blocks_each, 4));
-  const int rounds = (turns + most_warps - 1) / most_warps;
-  const int warps = (turns + rounds - 1) / rounds;
+  const Shares shares(launch.device, p.weight.strips * lists, p.weight.k_tiles / kTurnTiles,
+                      static_cast<int>(launch.device.shared_bytes) / Rows8<X>::kWarpBytes);
   const Grid grid{
-      .blocks = dim3(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists)),
-      .threads = dim3(static_cast<unsigned>(warps * kWarp)),
-      .shared_bytes = static_cast<std::size_t>(warps) * Rows8<X>::kWarpBytes};
+      .blocks = dim3(static_cast<unsigned>(p.weight.strips), static_cast<unsigned>(lists),
+                     static_cast<unsigned>(shares.blocks)),
+      .threads = dim3(static_cast<unsigned>(shares.warps * kWarp)),
+      .shared_bytes = static_cast<std::size_t>(shares.warps) * Rows8<X>::kWarpBytes,
+      .cluster = static_cast<unsigned>(shares.blocks)};
   const auto kernel = output == TileOutput::Gated
                           ? tile_vector_kernel<Bits, Group, X, TileOutput::Gated>
                           : tile_vector_kernel<Bits, Group, X, TileOutput::Sums>;
-  start_early(kernel, grid, launch, p);
+  TileVector with = p;
+  with.fetch_ahead = fits_ahead(p, launch.device);
+  start_early(kernel, grid, launch, with);
 }
 
 template <int Bits, class X>
