@@ -109,6 +109,10 @@ DecodePairs CudaOps::decode_pairs() const {
   return placed_ == nullptr ? DecodePairs() : placed_->decode_pairs();
 }
 
+DecodeTimes CudaOps::decode_times() const {
+  return placed_ == nullptr ? DecodeTimes() : placed_->decode_times();
+}
+
 std::vector<WayTimes> CudaOps::way_times() const {
   return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
 }

@@ -41,6 +41,7 @@ class CudaOps final : public Ops {
   std::vector<LayerTimes> pass_times() const;
   std::vector<WayTimes> way_times() const;
   DecodePairs decode_pairs() const;
+  DecodeTimes decode_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;

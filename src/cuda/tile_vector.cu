@@ -42,6 +42,7 @@ __device__ void find_pairs(const TileVector& p, int pair, int lane, PairList& li
   const int expert = p.ids[pair];
   int before = 0;
   int found = 0;
+#pragma unroll 1
   for (int start = 0; start < p.pairs; start += kWarp) {
     const int other = start + lane;
     const bool same = other < p.pairs && p.ids[other] == expert;
@@ -89,14 +90,15 @@ class Share {
   // Starts reading weights.
   __device__ Share(const TileVector& p, const std::byte* strip, const std::byte* scales)
       : strip_(strip + lane() * (4 * Bits)),
-        scales_(scales + lane() / 4 * 16),
+        strip_scales_(scales + lane() / 4 * 16),
         turns_(p.weight.k_tiles / kTurnTiles),
         step_(warps()),
         turn_(first_turn()) {
 #pragma unroll
     for (int t = 0; t < kRing; ++t) load_tile(t, turn_, t);
 #pragma unroll
-    for (int g = 0; g < kGroups; ++g) load_scales(g, turn_);
+    for (int piece = 0; piece < kRing; piece += kPieceTiles)
+      load_scales(scales_[piece / kPieceTiles], turn_, piece);
     if (p.fetch_ahead && lane() == 0) fetch_ahead();
   }
 
@@ -112,17 +114,26 @@ class Share {
     for (; turn_ < turns_; turn_ += step_) {
       const X* x = reinterpret_cast<const X*>(rows.take() + lane() / 4 * Rows8<X>::kRowBytes) +
                    lane() % 4 * 2;
+      // Rolled up as far as the ring allows: where each instruction is executed once or twice,
+      // fetching it costs more than it does.
+#pragma unroll 1
+      for (int first = 0; first < kTurnTiles; first += kRing) {
+        const bool last = first + kRing == kTurnTiles;
+        const int next_turn = last ? turn_ + step_ : turn_;
+        const int next_first = last ? 0 : first + kRing;
 #pragma unroll
-      for (int g = 0; g < kGroups; ++g) {
-        float part[4][4] = {};
+        for (int piece = 0; piece < kRing; piece += kPieceTiles) {
+          float part[4][4] = {};
 #pragma unroll
-        for (int t = g * kGroupTiles; t < (g + 1) * kGroupTiles; ++t) {
-          multiply_tile(t, rounded(x + t * kTileColumns), rounded(x + t * kTileColumns + 8), part);
-          const int next = t + kRing;
-          load_tile(t % kRing, next < kTurnTiles ? turn_ : turn_ + step_, next % kTurnTiles);
+          for (int t = piece; t < piece + kPieceTiles; ++t) {
+            const X* const columns = x + (first + t) * kTileColumns;
+            multiply_tile(t, rounded(columns), rounded(columns + 8), part);
+            load_tile(t, next_turn, next_first + t);
+          }
+          uint4& scales = scales_[piece / kPieceTiles];
+          add_group(scales, part, sums);
+          load_scales(scales, next_turn, next_first + piece);
         }
-        add_group(group_scales_[g], part, sums);
-        load_scales(g, turn_ + step_);
       }
       rows.give_back();
     }
@@ -131,8 +142,8 @@ class Share {
  private:
   static constexpr int kRing = 32 / Bits;  // k-tiles in registers: 4 KB a warp
   static constexpr int kTileBytes = kWarp * 4 * Bits;
-  static constexpr int kGroups = kTurnColumns / Group;
   static constexpr int kGroupTiles = Group / static_cast<int>(kTileColumns);
+  static constexpr int kPieceTiles = kGroupTiles < kRing ? kGroupTiles : kRing;  // of one group
 
   __device__ static int lane() {
     return static_cast<int>(threadIdx.x) % kWarp;
@@ -161,33 +172,34 @@ class Share {
       words_[slot][i + 2] = v.z, words_[slot][i + 3] = v.w;
     }
   }
-  __device__ void load_scales(int group, int turn) {
+  __device__ void load_scales(uint4& scales, int turn, int tile) {
     if (turn >= turns_) return;
-    group_scales_[group] =
-        load_stream(scales_ + (static_cast<std::size_t>(turn) * kGroups + group) * (kStrip * 2));
+    const int group = (turn * kTurnTiles + tile) / kGroupTiles;
+    scales = load_stream(strip_scales_ + static_cast<std::size_t>(group) * (kStrip * 2));
   }
   __device__ void multiply_tile(int tile, unsigned b0, unsigned b1, float (&part)[4][4]) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       __nv_bfloat162 q[4];
-      TileWord<Bits>::values(words_[tile % kRing] + i * TileWord<Bits>::kWords, q);
+      TileWord<Bits>::values(words_[tile] + i * TileWord<Bits>::kWords, q);
       const unsigned a[4] = {as_bits(q[0]), as_bits(q[1]), as_bits(q[2]), as_bits(q[3])};
       multiply_add(part[i], a, b0, b1);
     }
   }
 
   const std::byte* strip_;
-  const std::byte* scales_;
+  const std::byte* strip_scales_;
   int turns_, step_, turn_;
   unsigned words_[kRing][Bits];
-  uint4 group_scales_[kGroups];
+  uint4 scales_[kRing / kPieceTiles];
 };
 
 // [64 rows][8 pairs]
 using StripSums = float[kStrip][kRows];
 
 // Into the first warp's memory; each has `warp_bytes`.
-__device__ StripSums& add_warps(const float (&sums)[4][4], std::byte* shared, int warp_bytes) {
+__device__ StripSums& add_warps(const float (&sums)[4][4], int pairs, std::byte* shared,
+                                int warp_bytes) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const auto of_warp = [&](int warp) -> StripSums& {
     return *reinterpret_cast<StripSums*>(shared + warp * warp_bytes);
@@ -204,24 +216,29 @@ __device__ StripSums& add_warps(const float (&sums)[4][4], std::byte* shared, in
   __syncthreads();
   StripSums& all = of_warp(0);
   const int count = static_cast<int>(blockDim.x) / kWarp;
-  for (int at = static_cast<int>(threadIdx.x); at < kStrip * kRows;
+#pragma unroll 1
+  for (int at = static_cast<int>(threadIdx.x); at < kStrip * pairs;
        at += static_cast<int>(blockDim.x)) {
     float sum = 0;
-    for (int w = 0; w < count; ++w) sum += of_warp(w)[at / kRows][at % kRows];
-    all[at / kRows][at % kRows] = sum;
+#pragma unroll
+    for (int w = 0; w < kMaxWarps; ++w)
+      if (w < count) sum += of_warp(w)[at % kStrip][at / kStrip];
+    all[at % kStrip][at / kStrip] = sum;
   }
   __syncthreads();
   return all;
 }
 
 // Adds the other blocks' sums of the strip to the first one's. False: this one has no more to do.
-__device__ bool add_blocks(StripSums& sums) {
+__device__ bool add_blocks(StripSums& sums, int pairs) {
   if (gridDim.z == 1) return true;
   cluster_barrier();
   if (blockIdx.z == 0) {
-    for (int at = static_cast<int>(threadIdx.x); at < kStrip * kRows;
+#pragma unroll 1
+    for (int at = static_cast<int>(threadIdx.x); at < kStrip * pairs;
          at += static_cast<int>(blockDim.x)) {
-      float& sum = sums[at / kRows][at % kRows];
+      float& sum = sums[at % kStrip][at / kStrip];
+#pragma unroll 1
       for (unsigned block = 1; block < gridDim.z; ++block) sum += load_of_block(&sum, block);
     }
   }
@@ -231,6 +248,7 @@ __device__ bool add_blocks(StripSums& sums) {
 
 __device__ void write_gated(const TileVector& p, const PairList& list, const StripSums& sums) {
   const int strip = static_cast<int>(blockIdx.x);
+#pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x); at < list.count * (kStrip / 2);
        at += static_cast<int>(blockDim.x)) {
     const int n = at / (kStrip / 2);
@@ -242,10 +260,18 @@ __device__ void write_gated(const TileVector& p, const PairList& list, const Str
   }
 }
 
+// A division takes as long as several loads.
+__device__ int head_of(const TileVector& p) {
+  return p.heads == 1 ? 0 : static_cast<int>(blockIdx.x) / (p.weight.strips / p.heads);
+}
+__device__ int row_of(const TileVector& p, int pair) {
+  return p.pairs_a_row == 1 ? pair : pair / p.pairs_a_row;
+}
+
 __device__ void write_sums(const TileVector& p, const PairList& list, const StripSums& sums) {
-  const int head_strips = p.weight.strips / p.heads;
-  const int head = static_cast<int>(blockIdx.x) / head_strips;
-  const int strip = static_cast<int>(blockIdx.x) % head_strips;
+  const int head = head_of(p);
+  const int strip = static_cast<int>(blockIdx.x) - head * (p.weight.strips / p.heads);
+#pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x); at < list.count * kStrip;
        at += static_cast<int>(blockDim.x)) {
     const int pair = list.pairs[at / kStrip];
@@ -270,17 +296,19 @@ __device__ void write_totals(const TileVector& p, int count) {
   if (!last) return;
   __threadfence();
   const auto* values = static_cast<const float*>(p.out);
+#pragma unroll 1
   for (int at = static_cast<int>(threadIdx.x); at < p.pairs / p.top_k * kStrip;
        at += static_cast<int>(blockDim.x)) {
     const int token = at / kStrip;
     const int row = strip * kStrip + at % kStrip;
     if (row >= p.rows) continue;
+    const int first = token * p.top_k;
+    const float* value = values + first * p.out_stride + row;
     float total = 0;
-#pragma unroll 8
-    for (int j = 0; j < p.top_k; ++j) {
-      const int pair = token * p.top_k + j;
-      if (p.ids != nullptr && p.ids[pair] < 0) continue;  // nobody wrote its value
-      total += p.scale[pair] * __ldcg(values + pair * p.out_stride + row);
+#pragma unroll 4
+    for (int pair = first; pair < first + p.top_k; ++pair, value += p.out_stride) {
+      if (p.ids[pair] < 0) continue;  // nobody wrote its value
+      total += p.scale[pair] * __ldcg(value);
     }
     p.total[token * p.total_stride + row] = total;
   }
@@ -289,6 +317,7 @@ __device__ void write_totals(const TileVector& p, int count) {
 // For a later call; a block.
 __device__ void clear(const TileVector& p) {
   if (blockIdx.x != 0 || blockIdx.y != 0 || blockIdx.z != 0) return;
+#pragma unroll 1
   for (int i = static_cast<int>(threadIdx.x); i < p.clear_count; i += blockDim.x) p.clear[i] = 0;
 }
 
@@ -302,6 +331,7 @@ __device__ void leave_out(const TileVector& p) {
     if (p.total != nullptr) return write_totals(p, 1);
     const int row = static_cast<int>(blockIdx.x) * kStrip + static_cast<int>(threadIdx.x);
     float* const out = static_cast<float*>(p.out) + blockIdx.y * p.out_stride;
+#pragma unroll 1
     for (int r = row; r < min(p.rows, (static_cast<int>(blockIdx.x) + 1) * kStrip); r += blockDim.x)
       out[r] = 0;
   }
@@ -331,9 +361,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
     find_pairs(p, static_cast<int>(blockIdx.y), lane, list);
     __syncwarp();
     if (lane < list.count) {
-      const int head = static_cast<int>(blockIdx.x) / (p.weight.strips / p.heads);
       const long long row =
-          static_cast<long long>(list.pairs[lane] / p.pairs_a_row) * p.heads + head;
+          static_cast<long long>(row_of(p, list.pairs[lane])) * p.heads + head_of(p);
       rows[lane] = static_cast<const X*>(p.x) + row * p.x_stride;
     }
   }
@@ -348,8 +377,8 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 2)
                   static_cast<long long>(share.warps()) * kTurnColumns);
   float sums[4][4] = {};
   share.multiply(staged, sums);
-  StripSums& all = add_warps(sums, shared, kWarpBytes);
-  if (!add_blocks(all)) return;
+  StripSums& all = add_warps(sums, list.count, shared, kWarpBytes);
+  if (!add_blocks(all, list.count)) return;
   if constexpr (Output == TileOutput::Gated) {
     write_gated(p, list, all);
   } else {

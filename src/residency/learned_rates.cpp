@@ -47,7 +47,7 @@ void LearnedRates::observe_link(double bytes, double seconds) {
 }
 
 void LearnedRates::observe_prompt(double seconds, double predicted) {
-  if (placement_.adaptive) prompts_.observe(predicted, seconds);
+  if (placement_.adaptive) prompts_.observe(predicted * prompts_.rate(), seconds);
 }
 
 StepCosts LearnedRates::step_costs(std::size_t expert_bytes) const {

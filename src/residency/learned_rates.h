@@ -35,6 +35,8 @@ struct StepCosts {
   double link = 0;             // by the device, where it lies; 0: it does not read it there
   double processor = 0;        // 0: not known
   double processor_start = 0;  // before the first and after the last one
+
+  friend bool operator==(const StepCosts&, const StepCosts&) = default;
 };
 
 class LearnedRates {
@@ -46,7 +48,7 @@ class LearnedRates {
   // waking its threads takes, `calls` times.
   void observe_processor(double bytes, double seconds, double calls);
   void observe_link(double bytes, double seconds);
-  // The processor's part of a layer of a prompt, beside what the rates had predicted.
+  // The processor's part of a layer of a prompt, beside what is predicted by for_prompts().
   void observe_prompt(double seconds, double predicted);
 
   StepCosts step_costs(std::size_t expert_bytes) const;

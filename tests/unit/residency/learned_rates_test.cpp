@@ -75,7 +75,8 @@ TEST(LearnedRates, PromptsStopGoingByTheRatesOfAColdMachine) {
 
 TEST(LearnedRates, APromptThatTakesTwiceTheTimeIsExpectedToTakeItNextTime) {
   LearnedRates rates(measured(55, 100, 150));
-  for (int layer = 0; layer < 200; ++layer) rates.observe_prompt(0.01, 0.005);
+  for (int layer = 0; layer < 200; ++layer)
+    rates.observe_prompt(0.01, 0.005 * 100 * kGiga / rates.for_prompts().processor_rate);
   const ExpertPlacement now = rates.for_prompts();
   EXPECT_NEAR(now.processor_rate, 50 * kGiga, 6.25 * kGiga);
   EXPECT_NEAR(now.processor_token_seconds, 2e-6, 0.25e-6);
