@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -32,8 +33,10 @@ constexpr double kOwnSeconds = 6e-6;
 
 }  // namespace
 
-DecodeExperts::DecodeExperts(const PlacedContext& context, std::chrono::milliseconds patience)
-    : context_(context), mailbox_(context.memory, largest_hidden(context.layers), patience) {
+DecodeExperts::DecodeExperts(const PlacedContext& context)
+    : context_(context),
+      mailbox_(context.memory, largest_hidden(context.layers),
+               std::chrono::milliseconds(std::lround(1e3 * context.placement.patience))) {
   begin_step();
 }
 

@@ -40,10 +40,12 @@ class DeltaNetLayer final : public LayerPart {
       return rows;
     };
     const ModelState::Recurrent state = step.state.recurrent(layer_);
-    const MutableRows ba = project(ba_);
-    const MutableRows beta = ba.columns(0, spec_.value_heads);
-    const MutableRows log_decay = ba.columns(spec_.value_heads, spec_.value_heads);
+    MutableRows z, beta, log_decay;
+    step.ops.beside([&] { z = project(z_); });
     step.ops.beside([&] {
+      const MutableRows ba = project(ba_);
+      beta = ba.columns(0, spec_.value_heads);
+      log_decay = ba.columns(spec_.value_heads, spec_.value_heads);
       step.ops.delta_gates({.a = log_decay,
                             .b = beta,
                             .a_log = a_log_,
@@ -51,7 +53,6 @@ class DeltaNetLayer final : public LayerPart {
                             .log_decay = log_decay,
                             .beta = beta});
     });
-    const MutableRows z = project(z_);
     const MutableRows raw = project(qkv_);
     const MutableRows qkv = step.workspace.rows(raw.rows, raw.cols);
     step.ops.causal_conv({.x = raw,
