@@ -22,8 +22,8 @@ namespace {
 inline constexpr std::int64_t kStrip = 64;
 inline constexpr int kTile = 16;
 inline constexpr int kSteps = 8;  // 16-bit sums hold so many products of nibbles
-inline constexpr std::int64_t kTokenBlock =
-    48;  // 12 KiB of sums and 6 KiB of activations stay in L1
+// 12 KiB of sums and 6 KiB of activations stay in L1.
+inline constexpr std::int64_t kTokenBlock = 48;
 inline constexpr int kMaxTokensAtOnce = 6;
 
 // Of one token, found on a Zen 3: asking for memory 2 KiB ahead reads it 10 % faster than 4 KiB,
@@ -33,9 +33,8 @@ inline constexpr int kStreams = 2;
 inline constexpr std::int64_t kLongStrip = 64 << 10;     // bytes
 inline constexpr std::int64_t kAheadOfUnpacking = 4096;  // bytes
 
-// Scratch of the block kernel.
-inline constexpr std::size_t kSumsAt = std::size_t{16}
-                                       << 10;  // behind the unpacked group of a strip
+// Scratch of the block kernel: sums stand behind the unpacked group of a strip.
+inline constexpr std::size_t kSumsAt = std::size_t{16} << 10;
 inline constexpr std::size_t kScalesAt = kSumsAt + kTokenBlock * kStrip * sizeof(float);
 static_assert(kScalesAt + kStrip * sizeof(float) <= kTileScratchBytes);
 
