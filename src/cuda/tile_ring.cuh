@@ -30,8 +30,8 @@ struct Ring {
   __device__ void prepare() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < stages; ++i) {
-        barrier_prepare(filled(i), kCopyThreads / kWarp);
-        barrier_prepare(empty(i), kComputeThreads / kWarp);
+        init_barrier(filled(i), kCopyThreads / kWarp);
+        init_barrier(empty(i), kComputeThreads / kWarp);
       }
     }
     __syncthreads();
@@ -52,7 +52,7 @@ struct RingPlace {
 // One arrival a warp, for what all of its lanes did.
 __device__ inline void warp_arrives(unsigned barrier) {
   __syncwarp();
-  if (threadIdx.x % kWarp == 0) barrier_arrive(barrier);
+  if (threadIdx.x % kWarp == 0) arrive_at(barrier);
 }
 
 // Copies the stages of all of this block's output tiles.
@@ -79,7 +79,7 @@ class RingWriter {
   static constexpr int kUnderWay = 2;
 
   __device__ void fill(int column_stage) {
-    barrier_wait(ring_.empty(next_.index), next_.turn ^ 1);
+    wait_at(ring_.empty(next_.index), next_.turn ^ 1);
     source_.copy(ring_.stage(next_.index), column_stage);
     copy_async_commit();
     next_.advance(ring_.stages);
@@ -112,7 +112,7 @@ class RingReader {
 
   // Waits for the next stage and returns its address.
   __device__ unsigned next() {
-    barrier_wait(ring_.filled(place_.index), place_.turn);
+    wait_at(ring_.filled(place_.index), place_.turn);
     const unsigned stage = ring_.stage(place_.index);
     place_.advance(ring_.stages);
     return stage;
