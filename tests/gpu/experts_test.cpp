@@ -172,16 +172,13 @@ TEST(DeviceExperts, AgreeWithMoreExpertsThanTokens) {
 }
 
 TEST(DeviceExperts, AgreeAsADenseNetwork) {
-  for (const std::int64_t tokens : {1, 8, 9, 48, 49, 257, 1100})
+  for (const std::int64_t tokens : {1, 8, 9, 48, 49, 257})
     expect_agreement({tokens, 1, 1, 192, 160, {8, 64}}, test::device_ops());
 }
 
 TEST(DeviceExperts, WorkThroughTokensInParts) {
   const auto ops = test::make_device_ops({.scratch_bytes = std::size_t{300} << 10});
   expect_agreement({700, 5, 2, 128, 64, {4, 128}, 1}, *ops);
-  // A dense network's products want most of this.
-  const auto dense = test::make_device_ops({.scratch_bytes = std::size_t{36} << 20});
-  expect_agreement({3000, 1, 1, 192, 160, {8, 64}}, *dense);
 }
 
 }  // namespace
