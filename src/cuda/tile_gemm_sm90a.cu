@@ -13,6 +13,19 @@ namespace {
 
 constexpr int kBlocks = 2;  // of 16 rows a warp: half a strip
 
+// Of a block of tokens, one instruction computes so many and another the rest: their sums are one
+// after the other. Both are of a size that warp_group.cuh has.
+template <int Width>
+struct Parts {
+  static constexpr int kFirst = Width <= 96 ? Width : Width / 2;
+  static constexpr int kSecond = Width - kFirst;
+};
+
+template <int Tokens>
+__device__ void multiply_part(float (*sums)[4], const unsigned (&a)[4], unsigned long long x) {
+  group_multiply_add(*reinterpret_cast<float(*)[Tokens / 8][4]>(sums), a, x);
+}
+
 // A group's instruction takes 16 rows of each of its four warps; which rows they are is ours to
 // choose, and half a strip a warp lets a lane load two blocks' tiles at once. Weights are
 // dequantized into one set of registers while the tensor cores read the other. Returns the next
@@ -53,7 +66,13 @@ __device__ TokenBlock compute(RingReader<Bits>& ring, const TileProduct& p, int 
 #pragma unroll
         for (int n = 0; n < 4; ++n) own[n] = as_bits(__hmul2(q[n], scales.rows[i][n % 2]));
         group_fence();
-        group_multiply_add(sums[i], own, swizzled_operand(stage + k * 32));
+        using Of = Parts<Width>;
+        const unsigned long long x = swizzled_operand(stage + k * 32);
+        multiply_part<Of::kFirst>(sums[i], own, x);
+        if constexpr (Of::kSecond > 0) {
+          multiply_part<Of::kSecond>(sums[i] + Of::kFirst / 8, own,
+                                     x + Of::kFirst * kRowBytes / 16);
+        }
         group_commit();
       }
     }
