@@ -51,17 +51,21 @@ Json to_json(const Rate& rate) {
 // Runs one request to its end and returns its last event.
 TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::int64_t generate) {
   std::promise<TokenEvent> done;
+  std::future<TokenEvent> ended = done.get_future();
   Request request;
   request.prompt = std::move(prompt);
   request.max_tokens = generate;
   request.ignore_end = true;
   request.sampling.temperature = 0;
-  engine.submit(std::move(request), [&](const TokenEvent& event) {
+  const RequestId id = engine.submit(std::move(request), [&](const TokenEvent& event) {
     if (event.finish != FinishReason::None) done.set_value(event);
   });
-  TokenEvent last = done.get_future().get();
+  while (ended.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
+    if (interrupt_flag().raised()) engine.cancel(id);
+  TokenEvent last = ended.get();
+  interrupt_flag().check("bench");
   if (last.finish == FinishReason::Failed)
-    throw Error(ErrorCode::Internal, "bench: a request failed: " + last.error);
+    throw Error(last.error_code, "bench: a request failed: " + last.error);
   return last;
 }
 
@@ -69,10 +73,10 @@ TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::in
 // another part of the text, so that routing spreads as it does in use.
 class PromptSource {
  public:
-  PromptSource(const BenchOptions& options, const LoadedModel& loaded)
-      : vocab_(static_cast<std::int32_t>(loaded.description.spec.vocab)) {
+  explicit PromptSource(const BenchOptions& options)
+      : vocab_(static_cast<std::int32_t>(described(options.model).spec.vocab)) {
     if (options.model.dummy && options.text.empty()) return;
-    text_ = encode_text_file(loaded.folder, options.text);
+    text_ = encode_text_file(find_model(options.model.model), options.text);
   }
 
   std::vector<std::int32_t> next(std::int64_t tokens) {
@@ -139,6 +143,7 @@ class Sequence {
       std::iota(batch.positions.begin(), batch.positions.end(), static_cast<std::int32_t>(past_));
       batch.segments = {{.first_row = 0, .rows = count, .past = past_, .slot = 0, .pages = pages_}};
       batch.logit_rows = {static_cast<std::int32_t>(count - 1)};
+      interrupt_flag().check("bench");
       std::int32_t best = 0;
       float value = 0;
       model_.forward_best(batch, state_, {.count = 1, .ids = {&best, 1}, .values = {&value, 1}});
@@ -186,14 +191,16 @@ cuda::DecodePairs pairs_so_far(const LoadedModel& loaded) {
 
 // With the share of experts that the processor had since `before`: residents follow what is chosen.
 double decode_bound(const LoadedModel& loaded, const MachineRates& machine,
-                    const cuda::DecodePairs& before) {
+                    const cuda::DecodePairs& before, std::int64_t context) {
   const cuda::DecodePairs now = pairs_so_far(loaded);
   std::optional<double> hits;
   if (now.all > before.all) {
     hits = 1 - static_cast<double>(now.on_processor - before.on_processor) /
                    static_cast<double>(now.all - before.all);
   }
-  return decode_rates(loaded.description.spec, loaded.types, loaded.plan, machine, hits).bound;
+  return decode_rates(loaded.description.spec, loaded.types, loaded.plan, machine,
+                      {.context = context, .hits = hits})
+      .bound;
 }
 
 void measure_with_engine(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
@@ -226,7 +233,8 @@ void measure_decode(const BenchOptions& options, LoadedModel& loaded, PromptSour
     for (const std::int32_t& id : prompts.next(options.generate))
       seconds += sequence.run(std::span(&id, 1));
     rates.push_back(static_cast<double>(options.generate) / seconds);
-    bounds.push_back(decode_bound(loaded, figures.machine, before));
+    bounds.push_back(
+        decode_bound(loaded, figures.machine, before, kDecodePrompt + options.generate / 2));
   }
   figures.decode = rate_of(rates);
   figures.decode_bound = rate_of(bounds).median;
@@ -241,7 +249,9 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
   measure_decode(options, loaded, prompts, figures);
   if (options.prefix > 0) measure_prefixed(options, loaded, prompts, figures);
   for (PrefillRow& row : figures.prefill)
-    row.bound = prompt_rates(spec, loaded.plan, figures.machine, row.tokens).bound;
+    row.bound = prompt_rates(spec, loaded.types, loaded.plan, figures.machine,
+                             {.tokens = row.tokens, .past = row.prefix})
+                    .bound;
   if (loaded.plan.on_device) figures.planned_bytes = total_bytes(loaded.plan.vram) - kDriverBytes;
   return figures;
 }
@@ -275,8 +285,9 @@ void print_table(const Figures& figures, const LoadedModel& loaded) {
   }
   fmt::print(
       "prefill's bound: {:.2f} GB of experts a pass of {} tokens at {:.1f} GB/s, or {:.2f} GFLOP a "
-      "token at {:.0f} TFLOP/s (a product of [8192, 4096] and [4096, 4096]); what the processor "
-      "computes of shorter prompts comes on top\n",
+      "token and attention's scores at {:.0f} TFLOP/s (a product of [8192, 4096] and [4096, "
+      "4096]); "
+      "what the processor computes of shorter prompts comes on top\n",
       static_cast<double>(plan.streamed_bytes) / 1e9, plan.pass_tokens, machine.link / 1e9,
       operations_a_token(spec) / 1e9, machine.operations / 1e12);
   fmt::print(
@@ -334,7 +345,8 @@ void print_json(const Figures& figures, const BenchOptions& options, const Loade
       {"link_bytes_per_second", figures.machine.link},
       {"vram_bytes_per_second", figures.machine.vram},
       {"operations_per_second", figures.machine.operations}};
-  fmt::print("{}\n", report.dump());
+  // A folder's name may be any bytes.
+  fmt::print("{}\n", report.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 // Tokens of the longest sequence that is measured.
@@ -366,8 +378,8 @@ BenchOptions completed(BenchOptions options) {
 int run_bench(const BenchOptions& asked) {
   install_interrupt_handler();
   const BenchOptions options = completed(asked);
+  PromptSource prompts(options);
   LoadedModel loaded = load_model_with_bar(options.model, interrupt_flag());
-  PromptSource prompts(options, loaded);
   const Figures figures = measure(options, loaded, prompts);
   if (!options.json) {
     fmt::print("{}, {} layers, {}, prompts of {}, decode given tokens of the same, median of {}\n",
@@ -385,6 +397,7 @@ int run_bench(const BenchOptions& asked) {
 void declare_bench(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<BenchOptions>();
   declare_model_options(command, options->model);
+  add_threads_option(command, options->model.threads);
   command.add_option("--prompt-tokens", options->prompt_tokens, "prompt lengths to measure")
       ->check(at_least(1))
       ->delimiter(',')

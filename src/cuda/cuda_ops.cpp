@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cuda/attention.h"
+#include "cuda/attention_expanded.h"
 #include "cuda/delta_net.h"
 #include "cuda/elementwise.h"
 #include "cuda/experts.h"
@@ -91,6 +92,11 @@ void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
   graphs_.run(key, plan_, work, &placed_->step_partner());
 }
 
+void CudaOps::forget_steps() {
+  stream_.synchronize();
+  graphs_.clear();
+}
+
 void CudaOps::synchronize() {
   stream_.synchronize();
   if (placed_ != nullptr) placed_->check_step();
@@ -162,14 +168,22 @@ void CudaOps::join() {
 
 template <class Op>
 void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
+  kernel(op, fresh_launch());
+}
+
+Launch CudaOps::fresh_launch() {
   lane_->scratch.give_back_all();
-  kernel(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  return {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()};
+}
+
+void CudaOps::check_segments(std::span<const Segment> segments) const {
+  ensure(segments.data() == segments_.data() && segments.size() == segments_.size(),
+         "cuda: begin_step() was given other segments");
 }
 
 template <class Op>
 void CudaOps::run_segments(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  ensure(op.segments.data() == segments_.data() && op.segments.size() == segments_.size(),
-         "cuda: begin_step() was given other segments");
+  check_segments(op.segments);
   run(kernel, op);
 }
 
@@ -212,6 +226,14 @@ void CudaOps::do_kv_append(const KvAppend& op) {
 void CudaOps::do_attention(const Attention& op) {
   run_segments(cuda::attention, op);
 }
+void CudaOps::do_attention_over_latents(const AttentionOverLatents& op) {
+  check_segments(op.segments);
+  const ExpandedPlan plan =
+      plan_expanded(op, tables_, properties_, cublas_ != nullptr, lane_->scratch.bytes());
+  if (plan.least_rows == 0) return Ops::do_attention_over_latents(op);
+  join();
+  cuda::attention_over_latents(op, plan, fresh_launch());
+}
 void CudaOps::do_causal_conv(const CausalConv& op) {
   run_segments(cuda::causal_conv, op);
 }
@@ -229,8 +251,7 @@ void CudaOps::do_top_logits(const TopLogits& op) {
 }
 void CudaOps::do_experts(const Experts& op) {
   if (op.matrices.placed < 0) return run(cuda::experts, op);
-  lane_->scratch.give_back_all();
-  placed().run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  placed().run(op, fresh_launch());
 }
 
 }  // namespace krasis::cuda

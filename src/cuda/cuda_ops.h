@@ -30,6 +30,7 @@ class CudaOps final : public Ops {
   Memory& memory() override { return memory_; }
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
+  void forget_steps() override;
   void beside(const std::function<void()>& work) override;
   void join() override;
   void begin_pass(std::int64_t tokens, std::int64_t parts) override;
@@ -58,6 +59,7 @@ class CudaOps final : public Ops {
   void do_rotary(const Rotary& op) override;
   void do_kv_append(const KvAppend& op) override;
   void do_attention(const Attention& op) override;
+  void do_attention_over_latents(const AttentionOverLatents& op) override;
   void do_causal_conv(const CausalConv& op) override;
   void do_delta_gates(const DeltaGates& op) override;
   void do_delta_net(const DeltaNet& op) override;
@@ -71,7 +73,11 @@ class CudaOps final : public Ops {
     Scratch scratch;
   };
 
-  // Runs kernel(op, launch) in the current lane with all its scratch memory free.
+  // In the current lane, with all its scratch memory free.
+  Launch fresh_launch();
+  // That begin_step() was given these.
+  void check_segments(std::span<const Segment> segments) const;
+  // Runs kernel(op, fresh_launch()).
   template <class Op>
   void run(void (*kernel)(const Op&, const Launch&), const Op& op);
   // The same for an op on the segments that begin_step() was given.

@@ -21,7 +21,9 @@ std::int64_t largest_hidden(std::span<const ExpertMatrices> layers) {
   for (const ExpertMatrices& layer : layers) {
     if (layer.experts < 2) {
       throw Error(ErrorCode::Unsupported,
-                  "placed experts: a layer with one expert; keep it in the device's memory");
+                  "placed experts: layer " + std::to_string(layer.placed) + " has " +
+                      std::to_string(layer.experts) +
+                      " experts, at least 2 can be placed; keep them in the device's memory");
     }
     hidden = std::max(hidden, layer.hidden);
   }
@@ -181,8 +183,11 @@ std::function<void()> DecodeExperts::end_capture() {
 void DecodeExperts::check_answers() {
   if (!mailbox_.timed_out()) return;
   mailbox_.abandon(context_.main);
+  const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(mailbox_.patience());
   throw Error(ErrorCode::Device,
-              "cuda: the processor did not compute a step's experts in time; its results are lost");
+              "cuda: the processor did not compute a step's experts within " +
+                  std::to_string(waited.count()) +
+                  " ms, the step's results are lost; end what else keeps the processor busy");
 }
 
 }  // namespace krasis::cuda

@@ -92,8 +92,8 @@ struct WayTimes {
   double end_ms = 0;
 };
 
-// Of each layer, and each part that it was called for, of the last pass by ways; nothing if there
-// was none. Waits for the pass to end.
+// Of each layer, and each part that it was called for, of the last pass by ways, as far as it came;
+// nothing if there was none. Waits for the pass to end.
 std::vector<WayTimes> way_times(const Ops& ops);
 
 // (token, expert) pairs of all steps so far that were repeated as graphs, and those of them whose

@@ -277,10 +277,16 @@ Mailbox::Mailbox(Memory& memory, std::int64_t hidden, std::chrono::milliseconds 
       patience_(patience) {}
 
 void Mailbox::ask(const ExpertQuestion& question, const Launch& launch) {
-  ensure(
-      question.x.rows <= kMailboxTokens && question.x.rows * question.top_k <= kMailboxPairs &&
-          static_cast<std::size_t>(question.x.rows * question.x.cols) * sizeof(float) <= x_.bytes(),
-      "mailbox: the question is too large");
+  const std::int64_t pairs = question.x.rows * question.top_k;
+  const std::size_t bytes =
+      static_cast<std::size_t>(question.x.rows * question.x.cols) * sizeof(float);
+  if (question.x.rows > kMailboxTokens || pairs > kMailboxPairs || bytes > x_.bytes()) {
+    throw Error(ErrorCode::Internal,
+                "mailbox: a question of " + std::to_string(question.x.rows) + " tokens, " +
+                    std::to_string(pairs) + " pairs and " + std::to_string(bytes) +
+                    " bytes, there is room for " + std::to_string(kMailboxTokens) + ", " +
+                    std::to_string(kMailboxPairs) + " and " + std::to_string(x_.bytes()));
+  }
   const Ask ask{.question = question,
                 .words = words_.as<Words>(),
                 .state = state_.as<State>(),
@@ -321,7 +327,11 @@ bool Mailbox::next_question(const Stream& stream) {
       continue;
     }
     check(state, "waiting for a step to ask for experts");
-    ensure(asked(), "mailbox: a step ended without its question");
+    if (!asked()) {
+      throw Error(ErrorCode::Internal, "mailbox: a step ended without question " +
+                                           std::to_string(number) + ", the last one was " +
+                                           std::to_string(load(words().question) >> kPairBits));
+    }
   }
   // A later number: the device did not wait for this one's answer.
   const std::uint64_t question = load(words().question);

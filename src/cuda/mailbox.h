@@ -90,6 +90,7 @@ class Mailbox {
 
   // True if the device has waited in vain, and waits for nothing since; until abandon().
   bool timed_out() const;
+  std::chrono::nanoseconds patience() const { return patience_; }
 
   // Written by one side, read by the other, each in a cache line of its own.
   struct Words {

@@ -96,6 +96,7 @@ bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const 
 }
 
 void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
+  slots_.publish();  // where a step that failed has not
   pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
   by_ways_ ? way_experts_->begin_pass(tokens, parts) : ring_experts_->begin_pass(parts);
@@ -109,6 +110,7 @@ void PlacedExperts::end_pass() {
 
 void PlacedExperts::begin_step(std::int64_t tokens) {
   in_pass_ = false;
+  slots_.publish();
   swaps_->before_step(tokens);
   decode_experts_->begin_step();
 }

@@ -71,7 +71,11 @@ WayExperts::WayExperts(const PlacedContext& context)
   const std::size_t bytes = context.slots.slot_bytes();
   const std::size_t fit = context.ring.size() / bytes;
   const std::size_t areas = std::min(fit, kMostAreas);
-  ensure(areas > 0, "way experts: no expert fits in the ring");
+  if (areas == 0) {
+    throw Error(ErrorCode::Internal, "way experts: an expert of " + std::to_string(bytes) +
+                                         " bytes does not fit in the ring of " +
+                                         std::to_string(context.ring.size()));
+  }
   area_experts_ = fit / areas;
   for (std::size_t i = 0; i < areas; ++i)
     areas_.emplace_back().memory = &context.ring[i * area_experts_ * bytes];
@@ -97,7 +101,7 @@ bool WayExperts::all_resident(int layer) const {
 
 WayExperts::Clock& WayExperts::next_clock() {
   if (clocks_used_ == clocks_.size()) clocks_.emplace_back();
-  Clock& clock = clocks_[clocks_used_++];
+  Clock& clock = clocks_[clocks_used_];
   clock.counts = {};
   return clock;
 }
@@ -124,6 +128,7 @@ void WayExperts::run(const Experts& op, const Launch& launch) {
   clock.counts.host_ms = ms_since(routed);
   run_processor(call, clock);
   clock.done.record(context_.main);
+  ++clocks_used_;  // one that throws before this has no times
   copy_ahead(op);
 }
 
