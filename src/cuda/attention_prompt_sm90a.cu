@@ -17,11 +17,11 @@ constexpr int kRows = 2 * kGroupRows;
 constexpr int kThreads = 3 * kGroupThreads;
 constexpr int kReaderThreads = kGroupThreads / 2;  // of keys; as many of values
 constexpr int kStages = 2;
-// 512 for a reader and two others is what a multiprocessor has, in steps of 8.
+// Three threads, one of each group, share the 504 registers that kThreads leaves them.
 constexpr int kReaderRegisters = 40;
 constexpr int kGroupRegisters = 232;
 
-// Keys as many as the registers allow: results take ValueDim / 2, scores and weights Keys * 3 / 4.
+// Of a thread's registers results take ValueDim / 2, scores and weights Keys * 3 / 4.
 template <int KeyDim, int ValueDim, int Keys>
 struct HopperTile {
   static constexpr int kKeyDim = KeyDim;

@@ -20,8 +20,10 @@ constexpr std::array<const char*, 4> kNames = {
 
 void require(cublasStatus_t status, const char* doing) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw Error(ErrorCode::Device, std::string("cublaslt: ") + doing + ": status " +
-                                     std::to_string(static_cast<int>(status)));
+  const bool memory = status == CUBLAS_STATUS_ALLOC_FAILED;
+  throw Error(
+      memory ? ErrorCode::OutOfMemory : ErrorCode::Device,
+      std::string("cublaslt: ") + doing + ": status " + std::to_string(static_cast<int>(status)));
 }
 
 // Largest power of two up to 256 that divides both.

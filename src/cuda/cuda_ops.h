@@ -2,6 +2,7 @@
 // F32 between ops and are rounded to 16 bits only inside an op that uses tensor cores.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,6 +30,7 @@ class CudaOps final : public Ops {
   Memory& memory() override { return memory_; }
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
+  void forget_steps() override;
   void beside(const std::function<void()>& work) override;
   void join() override;
   void begin_pass(std::int64_t tokens, std::int64_t parts) override;
@@ -41,6 +43,7 @@ class CudaOps final : public Ops {
   std::vector<LayerTimes> pass_times() const;
   std::vector<WayTimes> way_times() const;
   DecodePairs decode_pairs() const;
+  DecodeTimes decode_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;
@@ -87,13 +90,18 @@ class CudaOps final : public Ops {
   Stream stream_;
   std::unique_ptr<CublasLt> cublas_;  // nullptr: not there, own kernels do its work
   DeviceMemory memory_;
-  Stream side_stream_;
-  Event forked_, joined_;
   Buffer scratch_memory_, side_scratch_memory_;
-  Lane main_, side_;
+  Lane main_;
   Lane* lane_ = &main_;
+  // Beside the main one, in the order that they are taken.
+  struct SideLane {
+    Stream stream;
+    Event forked, joined;
+    Lane lane{};
+    bool pending = false;  // the main lane has not waited for its work
+  };
+  std::array<SideLane, 2> sides_;
   ExpertCopies::Pinning pinning_;
-  bool side_pending_ = false;  // the main lane has not waited for the side lane's work
   StepTableWriter table_writer_;
   StepPlan plan_;
   StepTables tables_;

@@ -57,6 +57,8 @@ class Ops {
   // that is faster: who calls it promises that the same key means the same calls with the same
   // arguments, but for what memory and the segments hold. Between begin_step() and synchronize().
   virtual void run_step(const StepKey& key, const std::function<void()>& work);
+  // Gives back what is kept of steps that were run.
+  virtual void forget_steps() {}
 
   // Until end_pass(), a prompt of `tokens` goes through all layers, layer by layer: experts() is
   // called `parts` times for each sparse layer before the next. A backend may have the next layer's
