@@ -41,6 +41,7 @@ class Planner {
 
   std::optional<Plan> plan_device() const;
   Plan plan_processor() const;
+  bool fits_in_ram(const Plan& plan) const;
   void note_little_ram(Plan& plan) const;
 
  private:
@@ -272,6 +273,13 @@ Plan Planner::plan_processor() const {
   return plan;
 }
 
+// Experts as stored are mapped: the system gives their memory back where it has to.
+bool Planner::fits_in_ram(const Plan& plan) const {
+  const std::uint64_t mapped = request_.device || experts_.arena > 0 ? 0 : experts_.all;
+  return static_cast<double>(total_bytes(plan.ram) - mapped) <=
+         kMostRamShare * static_cast<double>(request_.ram_bytes);
+}
+
 void Planner::note_little_ram(Plan& plan) const {
   const std::uint64_t wanted = experts_.arena + kBesideExperts;
   // A model that takes little of a small machine leaves it as much as there is.
@@ -382,8 +390,7 @@ std::optional<Plan> plan_if_it_fits(const ModelSpec& spec, const PlanRequest& re
   const Planner planner(spec, request);
   std::optional<Plan> plan = request.device ? planner.plan_device() : planner.plan_processor();
   if (!plan || request.ram_bytes == 0) return plan;
-  const auto most = kMostRamShare * static_cast<double>(request.ram_bytes);
-  if (!request.force && static_cast<double>(total_bytes(plan->ram)) > most) return std::nullopt;
+  if (!request.force && !planner.fits_in_ram(*plan)) return std::nullopt;
   planner.note_little_ram(*plan);
   return plan;
 }

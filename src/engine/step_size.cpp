@@ -17,8 +17,9 @@ bool StepSize::shrink(const StepLimits& failed) {
     now_.prompt_tokens = std::max(kLeastTokens, failed.prompt_tokens / 2);
   } else if (failed.sequences > 1) {
     now_.sequences = failed.sequences / 2;
-  } else {
-    return ++failed_tries_ < kTries;
+  } else if (++failed_tries_ == kTries) {
+    failed_tries_ = 0;
+    return false;
   }
   return true;
 }

@@ -1,6 +1,6 @@
 """The program with a driver that is missing, too old, of an old GPU, or finds no memory: an answer, or one sentence
 and exit code 3. What needs a GPU is skipped where there is none.
-Usage: driver_test.py PROGRAM MODELS_DIR FAKE_DRIVER_DIR"""
+Usage: driver_test.py PROGRAM MODELS_DIR FAKE_DRIVER_DIR [TEST...]"""
 import collections
 import concurrent.futures
 import ctypes
@@ -15,15 +15,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import urllib.error
 import urllib.request
 
 PROGRAM, MODELS, FAKE = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3]
 SAMPLES = int(os.environ.get("KRASIS_DRIVER_SAMPLES", "40"))  # calls to fail, of each kind of run
+SECONDS = float(os.environ.get("KRASIS_DRIVER_SECONDS", "300"))  # no new run of a kind after that
 AT_ONCE = min(12, os.cpu_count() or 1)
-PROMPT = ("A lighthouse is a tower with a bright light at the top. It stands by the sea and shows ships where the coast "
-          "is, so that they do not run onto the rocks at night. ") * 4 + "What is the capital of France?"
+PROMPT = ("Paris is the capital of France. Rome is the capital of Italy. Madrid is the capital of Spain. " * 5 +
+          "What is a lighthouse?")
+ANSWER = "A lighthouse is a tower"
 
 
 def real_driver():
@@ -67,7 +70,7 @@ class Program(unittest.TestCase):
     def check_fallback(self, reason, driver=None, **settings):
         result = self.run_program(driver=driver, **settings)
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("Paris", result.stdout)
+        self.assertIn(ANSWER, result.stdout)
         self.assertEqual(result.stderr.count("devices: running on the processor: "), 1, result.stderr)
         self.assertIn(f"devices: running on the processor: {reason}", result.stderr)
 
@@ -121,47 +124,57 @@ class WithAGpu(Program):
         random.seed(1)
         return sorted(chosen | set(random.sample(rest, min(len(rest), max(0, SAMPLES - len(chosen))))))
 
-    def check_every_call(self, *words):
+    def check_every_call(self, mode, *words):
         self.run_program(*words, driver=DRIVER)  # builds the cache
         file = self.home / "calls"
         good = self.run_program(*words, driver=DRIVER, CALLS=file)
         self.assertEqual(good.returncode, 0, good.stderr)
-        self.assertIn("Paris", good.stdout)
+        self.assertIn(ANSWER, good.stdout)
+        self.assertIn(mode, good.stderr)
         calls = file.read_text().split()
 
+        start = time.monotonic()
+
         def fail(number, how):
+            if time.monotonic() - start > SECONDS:
+                return None
             result = self.run_program(*words, driver=DRIVER, FAIL=f"{number}{how}")
             return number, how, result.returncode, result.stdout, result.stderr
 
-        outcomes = collections.Counter()
+        outcomes, failing = collections.Counter(), collections.Counter()
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             runs = [pool.submit(fail, number, how) for i, number in enumerate(self.chosen_calls(calls))
                     for how in (("", "-") if i % 4 == 0 else ("",))]
-            for run in runs:
-                number, how, code, out, errors = run.result()
+            results = [run.result() for run in runs]
+            for number, how, code, out, errors in filter(None, results):
                 with self.subTest(call=number, name=calls[number - 1], how=how):
                     kind = "all from there" if how else "one"
                     outcomes[f"{kind}: {'answer' if code == 0 else f'exit code {code}'}"] += 1
                     if code == 0:
                         self.assertEqual(out, good.stdout, errors)
                     else:
+                        failing[calls[number - 1]] += 1
                         self.assertEqual(code, 3, errors)
                         self.assertEqual(len(re.findall("^krasis: ", errors, re.M)), 1, errors)
-        print(f"{words}: {len(calls)} calls, {len(runs)} runs: {dict(sorted(outcomes.items()))}", flush=True)
+        print(f"{words}: {len(calls)} calls, {sum(outcomes.values())} runs in {time.monotonic() - start:.0f} s: "
+              f"{dict(sorted(outcomes.items()))}; no answer after {dict(failing.most_common())}", flush=True)
         self.assertGreater(outcomes["one: answer"], 0)
         self.assertGreater(outcomes["one: exit code 3"], 0)
 
     def test_no_memory_for_any_call_with_all_experts_resident(self):
-        self.check_every_call("--selected-gpus", 0, "--expert-divisor", 1)
+        self.check_every_call("of experts in VRAM", "--selected-gpus", 0, "--expert-divisor", 1)
 
     def test_no_memory_for_any_call_with_streamed_experts(self):
-        self.check_every_call("--selected-gpus", 0, "--expert-divisor", 2)
+        self.check_every_call("grouped(2), 0 of", "--selected-gpus", 0, "--expert-divisor", 2)
+
+    def test_no_memory_for_any_call_with_some_experts_resident(self):
+        self.check_every_call("auto, ", "--selected-gpus", 0, "--vram-limit", "822MiB")
 
     def test_no_memory_anywhere_on_a_gpu_that_was_not_named(self):
         for number in (1, 5, 20, 60):
             result = self.run_program(driver=DRIVER, FAIL=f"{number}-")
             self.assertEqual(result.returncode, 0, result.stderr)
-            self.assertIn("Paris", result.stdout)
+            self.assertIn(ANSWER, result.stdout)
 
     def start_server(self, **settings):
         process = subprocess.Popen(
@@ -194,32 +207,38 @@ class WithAGpu(Program):
             return error.code, json.load(error)["error"]["message"]
 
     def test_a_server_outlives_calls_that_find_no_memory(self):
-        questions = [f"What is the capital of {land}?" for land in ("France", "Italy", "Spain", "Japan")] * 6
+        lands = ("France", "Italy", "Spain", "Japan")
+        questions = [f"What is the capital of {land}?" for land in lands] * 6
         file = self.home / "calls"
         self.stop_server(self.start_server()[0])  # has built the cache
-        process, url, _ = self.start_server(CALLS=file)
-        self.stop_server(process)
-        first = len(file.read_text().split()) + 1  # after it is ready
-        process, url, _ = self.start_server()
+        # Not loading a kernel, which the CUDA runtime never tries again.
+        calls = {"CALLS": file, "FAIL_AMONG": "cuMemAlloc,cuMemHostAlloc,cuLaunchKernel,cuGraphLaunch,"
+                                              "cuGraphInstantiate,cuStreamBeginCapture,cuMemcpyHtoDAsync"}
+        process, url, _ = self.start_server(**calls)
         expected = {question: self.ask(url, question) for question in questions}
         self.stop_server(process)
-        outcomes = collections.Counter()
-        for every in (3, 29, 211, 1009):
-            process, url, log = self.start_server(FAIL=f"{first}/{every}")
+        first = len(file.read_text().split()) + 1
+        outcomes, errors = collections.Counter(), collections.Counter()
+        for every in (3, 101, 1009):
+            process, url, log = self.start_server(FAIL=f"{first}/{every}", **calls)
+            for question in questions:
+                self.assertEqual(self.ask(url, question), expected[question])
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
                 answers = pool.map(lambda question: self.ask(url, question), questions * 2)
                 for question, (code, text) in zip(questions * 2, answers):
-                    outcomes[f"every {every}th call: {code}"] += 1
+                    outcomes[f"one of {every} calls: {code}"] += 1
                     self.assertIn(code, (200, 500), text)
+                    errors[text] += code == 500
                     if code == 200:
                         self.assertEqual((code, text), expected[question])
             with urllib.request.urlopen(url + "/health", timeout=10) as answer:
                 self.assertEqual(json.load(answer)["running"], 0)
             self.stop_server(process)
-            outcomes[f"every {every}th call: steps begun again"] += sum("begin again" in line for line in log)
-        print(f"server: {dict(sorted(outcomes.items()))}", flush=True)
-        self.assertGreater(outcomes["every 1009th call: 200"], 0)
+            process.stderr.close()
+            outcomes[f"one of {every} calls: steps begun again"] += sum("begin again" in line for line in log)
+        print(f"server: {dict(sorted(outcomes.items()))}; {errors.most_common(5)}", flush=True)
+        self.assertGreater(outcomes["one of 1009 calls: 200"], 0)
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

@@ -46,9 +46,13 @@ std::vector<std::vector<std::int32_t>> hundred_prompts(std::int64_t vocab) {
 // A ModelRunner that may find no memory after a step was computed, with the caches full of it.
 class ScarceRunner final : public StepRunner {
  public:
-  // refuses(batch): true if there is no memory for it.
-  ScarceRunner(Model& model, const StateSize& size, std::function<bool(const Batch&)> refuses)
-      : runner_(model, size), refuses_(std::move(refuses)) {}
+  // refuses(batch): true if there is no memory for it. least_part: becomes the fewest tokens that
+  // a part had.
+  ScarceRunner(Model& model, const StateSize& size, std::function<bool(const Batch&)> refuses,
+               std::int64_t& least_part)
+      : model_(model), runner_(model, size), refuses_(std::move(refuses)), least_part_(least_part) {
+    least_part_ = model.part_tokens();
+  }
 
   std::int64_t vocab() const override { return runner_.vocab(); }
   void forward(const Batch& batch, MutableRows logits) override {
@@ -59,15 +63,25 @@ class ScarceRunner final : public StepRunner {
     runner_.forward_best(batch, best);
     refuse(batch);
   }
-  void step_down(std::int64_t tokens) override { runner_.step_down(tokens); }
+  void step_down(std::int64_t tokens) override {
+    runner_.step_down(tokens);
+    least_part_ = std::min(least_part_, model_.part_tokens());
+  }
   void step_up() override { runner_.step_up(); }
 
  private:
   void refuse(const Batch& batch) const {
     if (refuses_ && refuses_(batch)) throw Error(ErrorCode::OutOfMemory, "test: no memory");
   }
+  Model& model_;
   ModelRunner runner_;
   std::function<bool(const Batch&)> refuses_;
+  std::int64_t& least_part_;
+};
+
+struct Climbed {
+  std::uint64_t steps_without_memory = 0;
+  std::int64_t least_part = 0;  // tokens
 };
 
 struct Rung {
@@ -91,6 +105,8 @@ class StepDown : public testing::TestWithParam<std::string> {
     tiles.type = expert_tile_type(description_.spec, 4);
     host_experts_ = make_tile_experts(description_, *source_, tiles);
     judge_ = std::make_unique<test::LoadedModel>(folder, test::device_ops(), DenseFormats{}, 4);
+    processors_judge_ =
+        std::make_unique<test::LoadedModel>(folder, processor_.ops(), DenseFormats{}, 4);
     prompts_ = hundred_prompts(description_.spec.vocab);
     Engine engine(judge_->model, {.context_length = kContext,
                                   .max_sequences = kSequences,
@@ -112,7 +128,7 @@ class StepDown : public testing::TestWithParam<std::string> {
     return answers;
   }
 
-  PlanRequest request(std::optional<std::int64_t> divisor) const {
+  PlanRequest request(std::optional<std::int64_t> divisor, std::int64_t chunk = 0) const {
     const StateSize one = {
         .pages = 1, .page_tokens = kPageTokens, .slots = 1, .kv_type = DType::BF16};
     PlanRequest request;
@@ -123,6 +139,7 @@ class StepDown : public testing::TestWithParam<std::string> {
     request.expert_divisor = divisor;
     request.context_length = kContext;
     request.max_sequences = kSequences;
+    request.prompt_chunk = chunk;
     request.page_bytes = page_bytes(description_.spec, one);
     request.slot_bytes = slot_bytes(description_.spec);
     return request;
@@ -136,14 +153,13 @@ class StepDown : public testing::TestWithParam<std::string> {
     return plan_if_it_fits(description_.spec, request);
   }
   // What is planned in less and less room, from everything resident to the least that will do.
-  std::vector<Rung> planned(std::optional<std::int64_t> divisor) const {
-    const PlanRequest asked = request(divisor);
+  std::vector<Rung> planned(const PlanRequest& asked) const {
     std::vector<Rung> rungs;
     std::uint64_t fits = std::uint64_t{16} << 30, too_small = 0;
     while (fits - too_small > 4096)
       (plan_in(asked, (fits + too_small) / 2) ? fits : too_small) = (fits + too_small) / 2;
     const std::uint64_t all = fits + (std::uint64_t{1} << 30);
-    constexpr std::uint64_t kSteps = 4096;
+    constexpr std::uint64_t kSteps = 8192;
     for (std::uint64_t step = kSteps + 1; step-- > 0;) {
       const std::uint64_t room = fits + (all - fits) * step / kSteps;
       const auto plan = plan_in(asked, room);
@@ -168,9 +184,10 @@ class StepDown : public testing::TestWithParam<std::string> {
         cuda::place_experts(ops, sparse_expert_layers(spec, *host_experts_), placement, processor));
   }
 
-  // All prompts at once. How many steps found no memory.
-  std::uint64_t climb(const Rung& rung) {
+  // All prompts at once.
+  Climbed climb(const Rung& rung) {
     SCOPED_TRACE(rung.name);
+    Climbed climbed;
     const auto ops = test::make_device_ops(rung.device);
     const auto experts = place(rung.plan, *ops, processor_.ops());
     Model model(description_, *source_, experts.get(), DenseFormats{}, *ops, rung.plan.part_tokens);
@@ -185,7 +202,7 @@ class StepDown : public testing::TestWithParam<std::string> {
                                                            .page_tokens = kPageTokens,
                                                            .slots = limits.max_sequences,
                                                            .kv_type = DType::BF16},
-                                                 rung.refuses),
+                                                 rung.refuses, climbed.least_part),
                   limits);
     const std::vector<Answer> answers = ask_all(engine);
     int equal = 0, right = 0, failed = 0;
@@ -200,37 +217,40 @@ class StepDown : public testing::TestWithParam<std::string> {
       if (answers[i].tokens == expected_[i]) {
         ++equal;
       } else {
-        test::expect_right(answers[i].tokens, prompts_[i], *judge_);
+        test::expect_right(answers[i].tokens, prompts_[i], *judge_, processors_judge_.get());
         ++right;
       }
     }
     const EngineStatus status = engine.status();
     EXPECT_EQ(status.pages_free, status.pages_total);
     std::printf(
-        "%s: %s, parts of %lld: %d equal, %d as good, %d clean errors; %llu steps without memory\n",
-        GetParam().c_str(), rung.name.c_str(), static_cast<long long>(rung.plan.part_tokens), equal,
-        right, failed, static_cast<unsigned long long>(status.steps_without_memory));
+        "%s: %s, parts of %lld to %lld: %d equal, %d as good, %d clean errors; %llu steps without "
+        "memory\n",
+        GetParam().c_str(), rung.name.c_str(), static_cast<long long>(rung.plan.part_tokens),
+        static_cast<long long>(climbed.least_part), equal, right, failed,
+        static_cast<unsigned long long>(status.steps_without_memory));
     EXPECT_TRUE(rung.may_fail || equal + right == static_cast<int>(kPrompts));
-    return status.steps_without_memory;
+    climbed.steps_without_memory = status.steps_without_memory;
+    return climbed;
   }
 
   ModelDescription description_;
   std::unique_ptr<TensorSource> source_;
   test::Backend processor_{"cpu"};
   std::unique_ptr<ExpertStore> host_experts_;
-  std::unique_ptr<test::LoadedModel> judge_;
+  std::unique_ptr<test::LoadedModel> judge_, processors_judge_;
   std::vector<std::vector<std::int32_t>> prompts_;
   std::vector<std::vector<std::int32_t>> expected_;
 };
 
 TEST_P(StepDown, AHundredPromptsInEveryModeThatACapLeaves) {
   std::map<std::string, int> modes;
-  for (const std::optional<std::int64_t> divisor :
-       {std::optional<std::int64_t>(), std::optional<std::int64_t>(1),
-        std::optional<std::int64_t>(2)}) {
-    for (const Rung& rung : planned(divisor)) {
+  // Of prompts in passes that are short whatever the room is, and in ones that room makes longer.
+  for (const PlanRequest& asked : {request({}, 512), request(1, 512), request(1), request(2)}) {
+    for (const Rung& rung : planned(asked)) {
       ++modes[rung.plan.mode];
-      EXPECT_EQ(climb(rung), 0U) << rung.name << ": the plan had counted everything";
+      EXPECT_EQ(climb(rung).steps_without_memory, 0U)
+          << rung.name << ": the plan had counted everything";
     }
   }
   for (const char* mode : {"auto", "persistent", "grouped(2)", "grouped(4)", "chunked"})
@@ -239,36 +259,43 @@ TEST_P(StepDown, AHundredPromptsInEveryModeThatACapLeaves) {
 
 TEST_P(StepDown, AHundredPromptsInStepsThatBecomeSmallerAndSmaller) {
   for (const std::int64_t divisor : {1, 2}) {
-    const Plan plan = planned(divisor).front().plan;
+    const Plan plan = planned(request(divisor)).front().plan;
     for (const std::int64_t most : {2000, 300, 40}) {
-      const std::uint64_t steps = climb(
+      const Climbed climbed = climb(
           {.name = plan.mode + ", no memory for more than " + std::to_string(most) + " tokens",
            .plan = plan,
            .refuses = [most](const Batch& batch) { return batch.tokens() > most; }});
-      EXPECT_GE(steps, static_cast<std::uint64_t>(std::log2(kLongest / static_cast<double>(most))));
+      EXPECT_GE(climbed.steps_without_memory,
+                static_cast<std::uint64_t>(std::log2(kLongest / static_cast<double>(most))));
+      EXPECT_LE(climbed.least_part, most);
     }
     EXPECT_GE(climb({.name = plan.mode + ", no memory for answers to more than two",
                      .plan = plan,
                      .refuses =
                          [](const Batch& batch) {
-                           return batch.tokens() <= kSequences && batch.tokens() > 2;
-                         }}),
+                           return batch.segments.size() > 2 &&
+                                  batch.tokens() == std::ssize(batch.segments);
+                         }})
+                  .steps_without_memory,
               1U);
   }
 }
 
 TEST_P(StepDown, AHundredPromptsWithLittleMemoryOfEveryKind) {
   for (const std::int64_t divisor : {1, 2}) {
-    const Plan plan = planned(divisor).front().plan;
+    const Plan plan = planned(request(divisor)).front().plan;
     const std::string mode = plan.mode + ", ";
-    EXPECT_GE(climb({.name = mode + "scratch for few tokens",
+    // Beside a product's workspace, 512 rows of 256 numbers of 16 bits.
+    EXPECT_LE(climb({.name = mode + "scratch for few tokens",
                      .plan = plan,
-                     .device = {.scratch_bytes = kCublasBytes + (std::size_t{256} << 10)}}),
-              1U);
+                     .device = {.scratch_bytes = kCublasBytes + (std::size_t{256} << 10)}})
+                  .least_part,
+              512);
     EXPECT_GE(climb({.name = mode + "scratch for no product",
                      .plan = plan,
                      .device = {.scratch_bytes = std::size_t{256} << 10},
-                     .may_fail = true}),
+                     .may_fail = true})
+                  .steps_without_memory,
               1U);
     const std::uint64_t room = total_bytes(plan.vram) - plan.workspace_bytes - plan.cache_bytes;
     EXPECT_GE(climb({.name = mode + "a workspace that cannot grow",
@@ -277,7 +304,8 @@ TEST_P(StepDown, AHundredPromptsWithLittleMemoryOfEveryKind) {
                                     room + kContext / kPageTokens * request({}).page_bytes +
                                     (std::size_t{12} << 20),
                                 .scratch_bytes = kScratchBytes},
-                     .reserved = false}),
+                     .reserved = false})
+                  .steps_without_memory,
               1U);
   }
 }

@@ -255,6 +255,16 @@ TEST(Plan, RefusesWhatRamDoesNotHoldBesideADevice) {
   }
 }
 
+TEST(Plan, ExpertsAsStoredAreMappedAndNeedNoRam) {
+  PlanRequest request = next_80b_in(0);
+  request.device.reset();
+  request.weights.experts.reset();
+  request.context_length = 4096;
+  request.ram_bytes = 20 * kGiB;
+  const Plan plan = make_plan(test::next_80b(), request);
+  EXPECT_GT(total_bytes(plan.ram), request.ram_bytes);
+}
+
 TEST(Plan, AdvisesFourBitsOnlyWhereThatHelps) {
   PlanRequest request = moe_235b_in(24 * kGiB);
   request.weights.attention_int8 = true;

@@ -23,10 +23,13 @@ TEST(StepSize, HalvesWhatWasInUseAndThenTheSequences) {
 TEST(StepSize, TriesTheSmallestStepAFewTimes) {
   StepSize size(kMost);
   const StepLimits smallest = {.prompt_tokens = 0, .sequences = 1};
-  for (int i = 1; i < StepSize::kTries; ++i) EXPECT_TRUE(size.shrink(smallest));
-  EXPECT_FALSE(size.shrink(smallest));
-  size.token_came();
+  for (int request = 0; request < 2; ++request) {
+    for (int i = 1; i < StepSize::kTries; ++i) EXPECT_TRUE(size.shrink(smallest));
+    EXPECT_FALSE(size.shrink(smallest));
+  }
   EXPECT_TRUE(size.shrink(smallest));
+  size.token_came();
+  for (int i = 1; i < StepSize::kTries; ++i) EXPECT_TRUE(size.shrink(smallest));
 }
 
 TEST(StepSize, TakesMorePatienceEachTimeThatItGrewTooEarly) {
