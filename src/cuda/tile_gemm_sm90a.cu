@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kComputeThreads + kCopyThreads, 1)
   const Ring<Bits> ring{shared_address(shared), stages};
   ring.prepare();
   if (threadIdx.x >= kComputeThreads) {
-    give_registers_back<kCopyRegisters>();
+    give_registers<kCopyRegisters>();
     RingWriter<Bits>(p, ring).run();
     return;
   }

@@ -21,11 +21,11 @@ __device__ inline void group_wait() {
 // Moves registers between the groups of a block, each of whose threads then has so many: first some
 // are given back, then others can take them.
 template <int Registers>
-__device__ void give_registers_back() {
+__device__ inline void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(Registers));
 }
 template <int Registers>
-__device__ void take_registers() {
+__device__ inline void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(Registers));
 }
 
