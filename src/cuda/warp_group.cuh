@@ -18,6 +18,17 @@ __device__ inline void group_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;\n" ::"n"(Pending) : "memory");
 }
 
+// Moves registers between the groups of a block, each of whose threads then has so many: first some
+// are given back, then others can take them.
+template <int Registers>
+__device__ inline void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(Registers));
+}
+template <int Registers>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(Registers));
+}
+
 // Rows of 128 bytes, eight to 1024 aligned bytes, the 16-byte pieces of row r exchanged by r % 8.
 __device__ inline unsigned long long swizzled_operand(unsigned address) {
   constexpr unsigned long long kSwizzle128 = 1ull << 62;

@@ -63,23 +63,24 @@ inline std::vector<double> shortfalls(const std::vector<std::int32_t>& answer,
   return all;
 }
 
-// Every token is as good as the best one: steps of other sizes round at other places, so that
-// equally good ones may take turns. Where the processor computes some experts, which rounds more
-// than the device, it is a judge too, and where rounding sends a token to other experts for one of
-// the two, an answer may lie anywhere between them.
-inline void expect_right(const std::vector<std::int32_t>& answer,
-                         const std::vector<std::int32_t>& prompt, LoadedModel& judge,
-                         LoadedModel* processor = nullptr) {
+// How many tokens are not as good as the best one: steps of other sizes round at other places, so
+// that equally good ones may take turns. Where the processor computes some experts, which rounds
+// more than the device, it is a judge too, and where rounding sends a token to other experts for
+// one of the two, an answer may lie anywhere between them.
+inline int wrong_tokens(const std::vector<std::int32_t>& answer,
+                        const std::vector<std::int32_t>& prompt, LoadedModel& judge,
+                        LoadedModel* processor = nullptr) {
   constexpr double kRounding = 0.2;
   const std::vector<double> by_device = shortfalls(answer, prompt, judge);
   std::vector<double> by_processor = by_device;
   if (processor != nullptr && std::ranges::max(by_device) > kRounding)
     by_processor = shortfalls(answer, prompt, *processor);
+  int wrong = 0;
   for (std::size_t i = 0; i < answer.size(); ++i) {
     const double apart = std::abs(by_device[i] - by_processor[i]);
-    EXPECT_LE(std::min(by_device[i], by_processor[i]), std::max(kRounding, apart))
-        << "token " << i << " after a prompt of " << prompt.size();
+    if (std::min(by_device[i], by_processor[i]) > std::max(kRounding, apart)) ++wrong;
   }
+  return wrong;
 }
 
 }  // namespace krasis::test
