@@ -19,22 +19,23 @@
 namespace krasis::cpu {
 namespace {
 
-constexpr std::int64_t kStrip = 64;
-constexpr int kTile = 16;
-constexpr int kSteps = 8;                 // 16-bit sums hold so many products of nibbles
-constexpr std::int64_t kTokenBlock = 48;  // 12 KiB of sums and 6 KiB of activations stay in L1
-constexpr int kMaxTokensAtOnce = 6;
+inline constexpr std::int64_t kStrip = 64;
+inline constexpr int kTile = 16;
+inline constexpr int kSteps = 8;  // 16-bit sums hold so many products of nibbles
+// 12 KiB of sums and 6 KiB of activations stay in L1.
+inline constexpr std::int64_t kTokenBlock = 48;
+inline constexpr int kMaxTokensAtOnce = 6;
 
 // Of one token, found on a Zen 3: asking for memory 2 KiB ahead reads it 10 % faster than 4 KiB,
 // and two long strips side by side 6 % faster than one; short ones lose more at their ends.
-constexpr std::int64_t kAhead = 2048;  // bytes
-constexpr int kStreams = 2;
-constexpr std::int64_t kLongStrip = 64 << 10;     // bytes
-constexpr std::int64_t kAheadOfUnpacking = 4096;  // bytes
+inline constexpr std::int64_t kAhead = 2048;  // bytes
+inline constexpr int kStreams = 2;
+inline constexpr std::int64_t kLongStrip = 64 << 10;     // bytes
+inline constexpr std::int64_t kAheadOfUnpacking = 4096;  // bytes
 
-// Scratch of the block kernel.
-constexpr std::size_t kSumsAt = std::size_t{16} << 10;  // behind the unpacked group of a strip
-constexpr std::size_t kScalesAt = kSumsAt + kTokenBlock * kStrip * sizeof(float);
+// Scratch of the block kernel: sums stand behind the unpacked group of a strip.
+inline constexpr std::size_t kSumsAt = std::size_t{16} << 10;
+inline constexpr std::size_t kScalesAt = kSumsAt + kTokenBlock * kStrip * sizeof(float);
 static_assert(kScalesAt + kStrip * sizeof(float) <= kTileScratchBytes);
 
 inline __m256i load(const std::uint8_t* from) {
@@ -255,7 +256,7 @@ inline void few_tokens(const TileProduct& job) {
 
 // Bytes that must be split into nibbles.
 template <class Isa, int kBits>
-constexpr bool kSplit = Isa::kNibbles&& kBits == 8;
+inline constexpr bool kSplit = Isa::kNibbles&& kBits == 8;
 
 // Weights as pairs of vectors for each step of four columns, eight rows a vector.
 //   4 bits: [line pair][step][A, B], rows [a % 2][i]
