@@ -1,8 +1,13 @@
 // Compiled for AVX-512 and AMX-INT8; see tile_kernels.h for what may be included here.
 //
-// A tile product is C [16 tokens, 16 rows] += A [16 tokens, 64 columns] * B [16 steps, 16 rows, 4
+// A tile product is C [tokens, 16 rows] += A [tokens, 64 columns] * B [16 steps, 16 rows, 4
 // columns]: B is a block of the unpacked weights as it is, A a panel that activations are copied
 // to. At the end of each group C is scaled and added to F32 sums.
+//
+// A group's work is cut into turns of two tiles C. A turn multiplies, stores the products of the
+// turn before, adds those of the turn before that, and unpacks a part of the next group. Each of
+// the four would wait some hundred cycles for what it needs if it came directly behind it (a tile
+// cannot be loaded before stores to its memory have left the store buffer); as it is, none waits.
 #include <immintrin.h>
 
 #include "cpu/tile_vectors512.h"
@@ -10,14 +15,16 @@
 namespace krasis::cpu {
 namespace {
 
-constexpr std::int64_t kTileTokens = 16;
+constexpr std::int64_t kTileTokens = 16;  // at most
 constexpr std::int64_t kMaxTokens = 64;   // in a block: the work of unpacking is shared by them
-constexpr std::int64_t kLeastTokens = 8;  // with fewer, tiles are mostly empty
+constexpr std::int64_t kLeastTokens = 6;  // with fewer, AVX-512 is as quick
 constexpr int kChunk = 64;                // columns of A
 
-// Scratch: the unpacked group, the products of two by two tiles, sums, scales, then the panel.
-constexpr std::size_t kProductsAt = std::size_t{8} << 10;
-constexpr std::size_t kSumsAt = kProductsAt + std::size_t{4} * 16 * 16 * sizeof(std::int32_t);
+// Scratch: two unpacked groups, the products of two turns, sums, scales, then the panel.
+constexpr std::size_t kUnpackedBytes = std::size_t{8} << 10;
+constexpr std::int64_t kTileProducts = kTileTokens * 16;
+constexpr std::size_t kProductsAt = 2 * kUnpackedBytes;
+constexpr std::size_t kSumsAt = kProductsAt + 4 * kTileProducts * sizeof(std::int32_t);
 constexpr std::size_t kScalesAt = kSumsAt + kMaxTokens * kStrip * sizeof(float);
 constexpr std::size_t kPanelAt = kScalesAt + kStrip * sizeof(float);
 
@@ -36,22 +43,65 @@ inline void finish_stores() {
 }
 
 // Tiles 0-3 are C, 4 and 5 A, 6 and 7 B. A group of 32 columns fills half of A and B.
-void configure(int group) {
+void configure(int group, std::int64_t tokens) {
   const int columns = group < kChunk ? group : kChunk;
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
     const bool is_a = tile == 4 || tile == 5;
     const bool is_b = tile >= 6;
     config.row_bytes[tile] = static_cast<std::uint16_t>(is_a ? columns : 64);
-    config.rows[tile] = static_cast<std::uint8_t>(is_b ? columns / 4 : 16);
+    config.rows[tile] = static_cast<std::uint8_t>(is_b ? columns / 4 : tokens);
   }
   asm volatile("" : : "r"(&config) : "memory");
   _tile_loadconfig(&config);
 }
 
-// Tokens first .. first + count of a call, filled up to `tokens` with zeros.
+// The two tiles C of a turn: one tile of tokens and two blocks of rows, or two tiles of tokens and
+// one block.
+struct EvenTiles {
+  static void zero() {
+    _tile_zero(0);
+    _tile_zero(1);
+  }
+  static void add_two_blocks() {
+    _tile_dpbsud(0, 4, 6);
+    _tile_dpbsud(1, 4, 7);
+  }
+  static void add_two_tiles() {
+    _tile_dpbsud(0, 4, 6);
+    _tile_dpbsud(1, 5, 6);
+  }
+  static void store(std::int32_t* products) {
+    _tile_stored(0, products, 64);
+    _tile_stored(1, products + kTileProducts, 64);
+  }
+};
+
+struct OddTiles {
+  static void zero() {
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  static void add_two_blocks() {
+    _tile_dpbsud(2, 4, 6);
+    _tile_dpbsud(3, 4, 7);
+  }
+  static void add_two_tiles() {
+    _tile_dpbsud(2, 4, 6);
+    _tile_dpbsud(3, 5, 6);
+  }
+  static void store(std::int32_t* products) {
+    _tile_stored(2, products, 64);
+    _tile_stored(3, products + kTileProducts, 64);
+  }
+};
+
+// Tokens first .. first + count of a call in one tile or pairs of tiles of equal size, filled up
+// with zeros.
 struct Panel {
-  std::int64_t first, count, tokens;
+  std::int64_t first, count;
+  std::int64_t tile;      // tokens in a tile
+  std::int64_t tokens;    // in all tiles
   std::int8_t* q;         // [columns / 64][tokens][64]
   float* scales;          // [groups][tokens]
   std::int32_t* offsets;  // [groups][tokens]
@@ -59,9 +109,12 @@ struct Panel {
 
 Panel make_panel(const TileProduct& job, std::int64_t first, std::int64_t count) {
   const std::int64_t groups = job.columns / job.group;
-  const std::int64_t tokens = (count + kTileTokens - 1) / kTileTokens * kTileTokens;
+  const std::int64_t pairs = (count + 2 * kTileTokens - 1) / (2 * kTileTokens);
+  const std::int64_t tiles = count <= kTileTokens ? 1 : 2 * pairs;
+  const std::int64_t tile = (count + tiles - 1) / tiles;
+  const std::int64_t tokens = tiles * tile;
   std::uint8_t* memory = job.scratch + kPanelAt;
-  Panel panel{first, count, tokens, reinterpret_cast<std::int8_t*>(memory), nullptr, nullptr};
+  Panel panel{first, count, tile, tokens, reinterpret_cast<std::int8_t*>(memory), nullptr, nullptr};
   panel.scales = reinterpret_cast<float*>(memory + tokens * job.columns);
   panel.offsets = reinterpret_cast<std::int32_t*>(panel.scales + groups * tokens);
   for (std::int64_t t = 0; t < tokens; ++t) {
@@ -79,89 +132,140 @@ Panel make_panel(const TileProduct& job, std::int64_t first, std::int64_t count)
   return panel;
 }
 
-// C of two token tiles (one, if `pair` is false) and two blocks of rows: [token tile][block] [16
-// tokens][16 rows].
-void multiply(const std::int8_t* q, std::int64_t chunk_stride, bool pair,
-              const std::uint8_t* weights, int group, std::int32_t* products) {
-  finish_stores();
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int k = 0; k < group; k += kChunk, q += chunk_stride, weights += 16 * kBlocks * 64) {
-    _tile_loadd(6, weights, kBlocks * 64);
-    _tile_loadd(7, weights + 64, kBlocks * 64);
-    _tile_loadd(4, q, kChunk);
-    _tile_dpbsud(0, 4, 6);
-    _tile_dpbsud(1, 4, 7);
-    if (!pair) continue;
-    _tile_loadd(5, q + kTileTokens * kChunk, kChunk);
-    _tile_dpbsud(2, 5, 6);
-    _tile_dpbsud(3, 5, 7);
-  }
-  _tile_stored(0, products, 64);
-  _tile_stored(1, products + 256, 64);
-  if (!pair) return;
-  _tile_stored(2, products + 512, 64);
-  _tile_stored(3, products + 768, 64);
-}
+// Products of a tile of tokens and a block, and where they go.
+struct TileSums {
+  const std::int32_t* products;   // [tokens][16]
+  const float* x_scales;          // [tokens]
+  const std::int32_t* x_offsets;  // [tokens]
+  const float* scales;            // [16]
+  float* sums;                    // [tokens][kStrip], 16 of each
+  std::int64_t tokens;
+  bool first;  // group of the strip: nothing has been summed yet
+};
 
-// sums[t][block] += scaled products of 16 tokens with two blocks.
-void add_products(const std::int32_t* products, const float* x_scales,
-                  const std::int32_t* x_offsets, const float* scales, float* sums) {
-  const __m512 first = _mm512_load_ps(scales);
-  const __m512 second = _mm512_load_ps(scales + 16);
-  for (int t = 0; t < kTileTokens; ++t, products += 16, sums += kStrip) {
-    const __m512i offset = _mm512_set1_epi32(x_offsets[t]);
-    const __m512 x_scale = _mm512_set1_ps(x_scales[t]);
-    const __m512 a = _mm512_cvtepi32_ps(_mm512_sub_epi32(load512(products), offset));
-    const __m512 b = _mm512_cvtepi32_ps(_mm512_sub_epi32(load512(products + 256), offset));
-    _mm512_store_ps(sums, _mm512_fmadd_ps(a, _mm512_mul_ps(first, x_scale), _mm512_load_ps(sums)));
-    _mm512_store_ps(sums + 16,
-                    _mm512_fmadd_ps(b, _mm512_mul_ps(second, x_scale), _mm512_load_ps(sums + 16)));
+inline void add_products(const TileSums& job) {
+  const __m512 scales = _mm512_load_ps(job.scales);
+  const auto keep = static_cast<__mmask16>(job.first ? 0 : 0xffff);
+  for (std::int64_t t = 0; t < job.tokens; ++t) {
+    const __m512i offset = _mm512_set1_epi32(job.x_offsets[t]);
+    const __m512 x_scale = _mm512_set1_ps(job.x_scales[t]);
+    float* sums = job.sums + t * kStrip;
+    const __m512 dot = _mm512_cvtepi32_ps(_mm512_sub_epi32(load512(job.products + t * 16), offset));
+    _mm512_store_ps(sums, _mm512_fmadd_ps(dot, _mm512_mul_ps(scales, x_scale),
+                                          _mm512_maskz_load_ps(keep, sums)));
   }
 }
 
-void add_group(const TileProduct& job, const Panel& panel, std::int64_t g) {
-  auto* products = reinterpret_cast<std::int32_t*>(job.scratch + kProductsAt);
-  auto* sums = reinterpret_cast<float*>(job.scratch + kSumsAt);
-  const auto* scales = reinterpret_cast<const float*>(job.scratch + kScalesAt);
-  const std::int64_t column = g * job.group;
-  const std::int8_t* q = panel.q + column / kChunk * kChunk * panel.tokens + column % kChunk;
-  const float* x_scales = panel.scales + g * panel.tokens;
-  const std::int32_t* x_offsets = panel.offsets + g * panel.tokens;
-  for (int block = 0; block < kBlocks; block += 2) {
-    for (std::int64_t t = 0; t < panel.tokens; t += 2 * kTileTokens) {
-      const bool pair = t + kTileTokens < panel.tokens;
-      multiply(q + t * kChunk, panel.tokens * kChunk, pair, job.scratch + block * 64, job.group,
-               products);
-      float* block_sums = sums + t * kStrip + block * 16;
-      add_products(products, x_scales + t, x_offsets + t, scales + block * 16, block_sums);
-      if (!pair) continue;
-      add_products(products + 512, x_scales + t + kTileTokens, x_offsets + t + kTileTokens,
-                   scales + block * 16, block_sums + kTileTokens * kStrip);
-    }
-  }
-}
-
+// A run of strips with one panel. Groups are counted over all strips.
 template <int kBits>
-void multiply_strips(const TileProduct& job, const Panel& panel) {
-  const std::int64_t groups = job.columns / job.group;
-  auto* sums = reinterpret_cast<float*>(job.scratch + kSumsAt);
-  for (std::int64_t strip = 0; strip < job.strips; ++strip) {
-    const std::uint8_t* tiles = job.tiles + strip * job.columns * kStrip * kBits / 8;
-    const std::uint16_t* scales = job.scales + strip * groups * kStrip;
-    for (std::int64_t n = 0; n < panel.tokens * kStrip; n += 16)
-      _mm512_store_ps(sums + n, _mm512_setzero_ps());
-    for (std::int64_t g = 0; g < groups; ++g) {
-      unpack_group<kBits>(tiles + g * job.group * kStrip * kBits / 8, job.group, job.scratch);
-      unpack_scales<kBits>(scales + g * kStrip, reinterpret_cast<float*>(job.scratch + kScalesAt));
-      add_group(job, panel, g);
+class Strips {
+ public:
+  Strips(const TileProduct& job, const Panel& panel)
+      : job_(job),
+        panel_(panel),
+        groups_(job.columns / job.group),
+        two_tiles_(panel.tokens > panel.tile),
+        turns_(two_tiles_ ? panel.tokens / panel.tile * kBlocks / 2 : kBlocks / 2) {}
+
+  void run() {
+    const std::int64_t last = job_.strips * groups_;
+    for (std::int64_t turn = 0; turn < turns_; ++turn) unpack(0, turn);
+    for (std::int64_t group = 0; group < last; ++group) {
+      for (std::int64_t turn = 0; turn < turns_; turn += 2) {
+        take_turn<EvenTiles, OddTiles>(group, turn, 0);
+        take_turn<OddTiles, EvenTiles>(group, turn + 1, 1);
+      }
     }
-    for (std::int64_t t = 0; t < panel.count; ++t)
-      finish_sums<kBits>(job, strip, panel.first + t, sums + t * kStrip);
+    OddTiles::store(products(1));
+    add(last - 1, turns_ - 2);
+    add(last - 1, turns_ - 1);
   }
-}
+
+ private:
+  template <class Tiles, class TilesBefore>
+  void take_turn(std::int64_t group, std::int64_t turn, int parity) {
+    finish_stores();
+    multiply<Tiles>(group, turn);
+    TilesBefore::store(products(1 - parity));
+    if (group + 1 < job_.strips * groups_) unpack(group + 1, turn);
+    if (turn >= 2) {
+      add(group, turn - 2);
+    } else if (group > 0) {
+      add(group - 1, turns_ - 2 + turn);
+    }
+  }
+
+  // Where the turn's block and tokens begin.
+  std::int64_t block_of(std::int64_t turn) const { return two_tiles_ ? turn % kBlocks : 2 * turn; }
+  std::int64_t token_of(std::int64_t turn) const {
+    return two_tiles_ ? turn / kBlocks * 2 * panel_.tile : 0;
+  }
+  std::uint8_t* unpacked(std::int64_t group) const {
+    return job_.scratch + static_cast<std::size_t>(group % 2) * kUnpackedBytes;
+  }
+  std::int32_t* products(std::int64_t turn) const {
+    return reinterpret_cast<std::int32_t*>(job_.scratch + kProductsAt) +
+           turn % 2 * 2 * kTileProducts;
+  }
+
+  template <class Tiles>
+  void multiply(std::int64_t group, std::int64_t turn) const {
+    const std::int64_t column = group % groups_ * job_.group;
+    const std::int8_t* q = panel_.q + column / kChunk * kChunk * panel_.tokens + column % kChunk +
+                           token_of(turn) * kChunk;
+    const std::uint8_t* weights = unpacked(group) + block_of(turn) * 64;
+    Tiles::zero();
+    for (int k = 0; k < job_.group; k += kChunk) {
+      _tile_loadd(4, q, kChunk);
+      _tile_loadd(6, weights, kBlocks * 64);
+      if (two_tiles_) {
+        _tile_loadd(5, q + panel_.tile * kChunk, kChunk);
+        Tiles::add_two_tiles();
+      } else {
+        _tile_loadd(7, weights + 64, kBlocks * 64);
+        Tiles::add_two_blocks();
+      }
+      q += panel_.tokens * kChunk;
+      weights += 16 * kBlocks * 64;
+    }
+  }
+
+  void unpack(std::int64_t group, std::int64_t turn) const {
+    const std::int64_t tiles = job_.group / kTile;
+    const std::int64_t from = turn * tiles / turns_;
+    const std::int64_t to = (turn + 1) * tiles / turns_;
+    unpack_group<kBits>(job_.tiles + (group * tiles + from) * kTile * kStrip * kBits / 8,
+                        static_cast<int>(to - from) * kTile,
+                        unpacked(group) + from * 4 * kBlocks * 64);
+  }
+
+  void add(std::int64_t group, std::int64_t turn) const {
+    auto* scales = reinterpret_cast<float*>(job_.scratch + kScalesAt);
+    if (turn == 0) unpack_scales<kBits>(job_.scales + group * kStrip, scales);
+    auto* sums = reinterpret_cast<float*>(job_.scratch + kSumsAt);
+    const std::int64_t g = group % groups_;
+    for (std::int64_t half = 0; half < 2; ++half) {
+      const std::int64_t block = block_of(turn) + (two_tiles_ ? 0 : half);
+      const std::int64_t token = token_of(turn) + (two_tiles_ ? half * panel_.tile : 0);
+      add_products({.products = products(turn) + half * kTileProducts,
+                    .x_scales = panel_.scales + g * panel_.tokens + token,
+                    .x_offsets = panel_.offsets + g * panel_.tokens + token,
+                    .scales = scales + block * 16,
+                    .sums = sums + token * kStrip + block * 16,
+                    .tokens = panel_.tile,
+                    .first = g == 0});
+    }
+    if (turn + 1 < turns_ || g + 1 < groups_) return;
+    for (std::int64_t t = 0; t < panel_.count; ++t)
+      finish_sums<kBits>(job_, group / groups_, panel_.first + t, sums + t * kStrip);
+  }
+
+  const TileProduct& job_;
+  const Panel& panel_;
+  const std::int64_t groups_;
+  const bool two_tiles_;
+  const std::int64_t turns_;  // of a group; even
+};
 
 // Tokens whose panel fits into the scratch.
 std::int64_t block_tokens(const TileProduct& job) {
@@ -179,11 +283,11 @@ void tile_product_amx(const TileProduct& job) {
     tile_product_avx512(job);
     return;
   }
-  configure(job.group);
   for (std::int64_t first = 0; first < job.rows; first += block) {
     const std::int64_t count = job.rows - first < block ? job.rows - first : block;
     const Panel panel = make_panel(job, first, count);
-    job.bits == 4 ? multiply_strips<4>(job, panel) : multiply_strips<8>(job, panel);
+    configure(job.group, panel.tile);
+    job.bits == 4 ? Strips<4>(job, panel).run() : Strips<8>(job, panel).run();
   }
   _tile_release();
 }
