@@ -6,6 +6,7 @@
 
 #include "app/option_checks.h"
 #include "base/log.h"
+#include "engine/cache_plan.h"
 #include "model/state.h"
 #include "residency/device_sizes.h"
 #include "weights/cache_plan.h"
@@ -75,6 +76,20 @@ DeviceChoice named_device(const DeviceSelection& selection, const ModelSpec& spe
   return choice_of(selection, spec, request, devices.found[static_cast<std::size_t>(index)]);
 }
 
+void refuse_device_settings(const DeviceSelection& selection) {
+  const DeviceSelection usual;
+  const char* given = nullptr;
+  if (selection.vram_limit_bytes != usual.vram_limit_bytes) given = "--vram-limit";
+  if (selection.vram_reserve_bytes != usual.vram_reserve_bytes) given = "--vram-reserve";
+  if (selection.expert_divisor != usual.expert_divisor) given = "--expert-divisor";
+  if (selection.prompt_threshold != usual.prompt_threshold) given = "--gpu-prefill-threshold";
+  if (given == nullptr) return;
+  throw Error(ErrorCode::InvalidArgument,
+              fmt::format("devices: {} means nothing with --selected-gpus none; leave out one of "
+                          "the two",
+                          given));
+}
+
 }  // namespace
 
 void declare_device_options(CLI::App& command, DeviceSelection& selection) {
@@ -132,6 +147,8 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
   if (options.device.expert_divisor != "auto")
     request.expert_divisor = whole_number(options.device.expert_divisor);
   request.prompt_threshold = options.device.prompt_threshold;
+  request.ram_bytes = available_memory_bytes();
+  request.force = options.force_load;
   request.context_length = options.context_length;
   request.max_sequences = options.max_sequences;
   request.prompt_chunk = options.prompt_chunk;
@@ -152,7 +169,10 @@ DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes) {
 
 std::optional<DeviceChoice> choose_device(const DeviceSelection& selection, const ModelSpec& spec,
                                           const PlanRequest& request) {
-  if (selection.gpus == "none") return std::nullopt;
+  if (selection.gpus == "none") {
+    refuse_device_settings(selection);
+    return std::nullopt;
+  }
   if (const auto number = device_number(selection.gpus))
     return named_device(selection, spec, request, *number);
   const cuda::Devices devices = cuda::list_devices();

@@ -1,6 +1,7 @@
 #include "budget/remedy.h"
 
 #include <fmt/format.h>
+#include <optional>
 #include <vector>
 
 namespace krasis {
@@ -58,52 +59,32 @@ std::vector<Change> changes(const ModelSpec& spec, const PlanRequest& request) {
   return all;
 }
 
-bool fits_in_ram(std::uint64_t bytes, std::uint64_t free_bytes) {
-  return bytes <= free_bytes - free_bytes / 20;
-}
-
 }  // namespace
 
 std::string too_small(const ModelSpec& spec, const PlanRequest& request) {
   const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
-  const std::uint64_t needed = room_needed(spec, request);
+  PlanRequest forced = request;
+  forced.force = true;
+  const std::optional<Plan> in_ram = plan_if_it_fits(spec, forced);
   std::string text =
-      fmt::format("budget: the model needs at least {:.2f} GB of VRAM, {:.2f} GB may be used; ",
-                  gigabytes(needed), gigabytes(request.device->bytes));
+      in_ram ? fmt::format(
+                   "budget: the model needs {:.2f} GB of RAM, {:.0f} % of the {:.2f} GB "
+                   "that are free may be used; ",
+                   gigabytes(total_bytes(in_ram->ram)), 100 * kMostRamShare,
+                   gigabytes(request.ram_bytes))
+             : fmt::format(
+                   "budget: the model needs at least {:.2f} GB of VRAM, {:.2f} GB may be "
+                   "used; ",
+                   gigabytes(room_needed(spec, forced)), gigabytes(request.device->bytes));
   for (const Change& change : changes(spec, request)) {
     if (!fits(spec, change.request)) continue;
     return text + fmt::format("{} makes it fit", change.advice);
   }
+  if (in_ram)
+    return text + "no setting makes it fit: close other programs, or insist with --force-load";
   return text +
          "no setting makes it fit: use a GPU with more memory, or the processor alone "
          "(--selected-gpus none)";
-}
-
-std::string too_much_ram(const ModelSpec& spec, const WeightTypes& types, const Plan& plan,
-                         std::uint64_t free_bytes) {
-  const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
-  std::uint64_t needed = 0, experts = 0;
-  for (const Component& component : plan.ram) {
-    const bool is_experts = component.name == "experts";
-    if (component.name == "kv_cache" || (is_experts && !types.experts)) continue;
-    needed += component.bytes;
-    if (is_experts) experts = component.bytes;
-  }
-  if (fits_in_ram(needed, free_bytes)) return "";
-  std::string text = fmt::format(
-      "memory: the model needs {:.1f} GB of RAM, {:.1f} GB of it for experts, and {:.1f} GB are "
-      "free; ",
-      gigabytes(needed), gigabytes(experts), gigabytes(free_bytes));
-  WeightTypes smaller = types;
-  smaller.experts = TileType{};
-  const std::uint64_t with_smaller = needed - experts + expert_bytes(spec, smaller).arena;
-  if (with_smaller < needed && fits_in_ram(with_smaller, free_bytes)) {
-    text +=
-        fmt::format("use --cpu-expert-bits 4, which needs {:.1f} GB, ", gigabytes(with_smaller));
-  } else {
-    text += "use a machine with more memory, ";
-  }
-  return text + "close other programs, or insist with --force-load";
 }
 
 }  // namespace krasis

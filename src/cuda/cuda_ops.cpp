@@ -4,10 +4,12 @@
 
 #include "base/error.h"
 #include "cuda/attention.h"
+#include "cuda/attention_expanded.h"
 #include "cuda/delta_net.h"
 #include "cuda/elementwise.h"
 #include "cuda/experts.h"
 #include "cuda/linear.h"
+#include "cuda/linear_plan.h"
 #include "cuda/rotary.h"
 #include "cuda/route.h"
 #include "cuda/top_logits.h"
@@ -16,8 +18,11 @@
 namespace krasis::cuda {
 namespace {
 
-// Up to so many tokens an op leaves most of a device idle, and two run beside each other.
+// Up to so many tokens an op leaves most of a device idle, and two run beside each other; three
+// with the products for so few tokens that they need little memory.
 constexpr int kBesideTokens = 16;
+constexpr int kThreeLanesTokens = static_cast<int>(kLinearVectorTokens);
+constexpr std::size_t kThirdLaneBytes = std::size_t{8} << 20;  // of kSideScratchBytes
 
 DeviceProperties properties_of(int device) {
   const auto attribute = [&](cudaDeviceAttr which) {
@@ -56,20 +61,25 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
       scratch_memory_(memory_.allocate(scratch_for(device, options))),
       side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
       main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
-      side_{&side_stream_, Scratch(side_scratch_memory_.data(), side_scratch_memory_.bytes())},
       pinning_(options.pin_experts ? ExpertCopies::Pinning::Allowed
                                    : ExpertCopies::Pinning::Refused),
       table_writer_(memory_, kMaxTableWords),
       plan_({}, 0),
-      graphs_(stream_, options.graphs) {}
+      graphs_(stream_, options.graphs) {
+  std::byte* const scratch = side_scratch_memory_.data();
+  sides_[0].lane = {&sides_[0].stream, Scratch(scratch, kSideScratchBytes - kThirdLaneBytes)};
+  sides_[1].lane = {&sides_[1].stream,
+                    Scratch(scratch + kSideScratchBytes - kThirdLaneBytes, kThirdLaneBytes)};
+}
 
 CudaOps::~CudaOps() = default;
 
 void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
   check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
-  if (side_pending_) {                                   // a step that failed left its work there
-    side_stream_.synchronize();
-    side_pending_ = false;
+  for (SideLane& side : sides_) {
+    if (!side.pending) continue;  // else a step that failed left its work there
+    side.stream.synchronize();
+    side.pending = false;
   }
   plan_ = StepPlan(segments, tokens);
   tables_ = table_writer_.write(plan_, segments, stream_);
@@ -114,6 +124,10 @@ DecodePairs CudaOps::decode_pairs() const {
   return placed_ == nullptr ? DecodePairs() : placed_->decode_pairs();
 }
 
+DecodeTimes CudaOps::decode_times() const {
+  return placed_ == nullptr ? DecodeTimes() : placed_->decode_times();
+}
+
 std::vector<WayTimes> CudaOps::way_times() const {
   return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
 }
@@ -128,38 +142,48 @@ std::vector<LayerTimes> CudaOps::pass_times() const {
 }
 
 void CudaOps::beside(const std::function<void()>& work) {
-  if (plan_.tokens > kBesideTokens || lane_ == &side_) return work();
-  forked_.record(stream_);
-  forked_.wait_on(side_stream_);
-  side_pending_ = true;
+  if (plan_.tokens > kBesideTokens || lane_ != &main_) return work();
+  SideLane& side = sides_[sides_[0].pending && plan_.tokens <= kThreeLanesTokens ? 1 : 0];
+  side.forked.record(stream_);
+  side.forked.wait_on(side.stream);
+  side.pending = true;
   struct BackToMain {
     CudaOps& ops;
     ~BackToMain() { ops.lane_ = &ops.main_; }
   };
   {
     const BackToMain back{*this};
-    lane_ = &side_;
+    lane_ = &side.lane;
     work();
   }
-  joined_.record(side_stream_);
+  side.joined.record(side.stream);
 }
 
 void CudaOps::join() {
-  if (!side_pending_) return;
-  side_pending_ = false;
-  joined_.wait_on(stream_);
+  for (SideLane& side : sides_) {
+    if (side.pending) side.joined.wait_on(stream_);
+    side.pending = false;
+  }
 }
 
 template <class Op>
 void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
+  kernel(op, fresh_launch());
+}
+
+Launch CudaOps::fresh_launch() {
   lane_->scratch.give_back_all();
-  kernel(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  return {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()};
+}
+
+void CudaOps::check_segments(std::span<const Segment> segments) const {
+  ensure(segments.data() == segments_.data() && segments.size() == segments_.size(),
+         "cuda: begin_step() was given other segments");
 }
 
 template <class Op>
 void CudaOps::run_segments(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  ensure(op.segments.data() == segments_.data() && op.segments.size() == segments_.size(),
-         "cuda: begin_step() was given other segments");
+  check_segments(op.segments);
   run(kernel, op);
 }
 
@@ -202,6 +226,14 @@ void CudaOps::do_kv_append(const KvAppend& op) {
 void CudaOps::do_attention(const Attention& op) {
   run_segments(cuda::attention, op);
 }
+void CudaOps::do_attention_over_latents(const AttentionOverLatents& op) {
+  check_segments(op.segments);
+  const ExpandedPlan plan =
+      plan_expanded(op, tables_, properties_, cublas_ != nullptr, lane_->scratch.bytes());
+  if (plan.least_rows == 0) return Ops::do_attention_over_latents(op);
+  join();
+  cuda::attention_over_latents(op, plan, fresh_launch());
+}
 void CudaOps::do_causal_conv(const CausalConv& op) {
   run_segments(cuda::causal_conv, op);
 }
@@ -219,8 +251,7 @@ void CudaOps::do_top_logits(const TopLogits& op) {
 }
 void CudaOps::do_experts(const Experts& op) {
   if (op.matrices.placed < 0) return run(cuda::experts, op);
-  lane_->scratch.give_back_all();
-  placed().run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  placed().run(op, fresh_launch());
 }
 
 }  // namespace krasis::cuda

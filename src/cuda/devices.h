@@ -103,4 +103,16 @@ struct DecodePairs {
 };
 DecodePairs decode_pairs(const Ops& ops);
 
+// Where steps that were repeated as graphs have spent their time so far: seconds over all layers in
+// which the processor had a part. Without placed experts: zeros.
+struct DecodeTimes {
+  std::uint64_t layers = 0;
+  double between = 0;    // the device: from one layer's experts to the next one's in a step
+  double asking = 0;     // the device: until the question is in the program's memory
+  double waiting = 0;    // until the device has seen the answer; the processor's time is in this
+  double processor = 0;  // from seeing the question to writing the answer
+  double adding = 0;     // the device
+};
+DecodeTimes decode_times(const Ops& ops);
+
 }  // namespace krasis::cuda

@@ -82,7 +82,8 @@ WayExperts::WayExperts(const PlacedContext& context)
 }
 
 void WayExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
-  allowed_ = allowed_ways(context_.placement, tokens);
+  placement_ = context_.rates.for_prompts();
+  allowed_ = allowed_ways(placement_, tokens);
   whole_ = parts == 1;
   ahead_.layer = -1;
   clocks_used_ = 0;
@@ -168,7 +169,7 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
     if (context_.slots.slot_of(op.matrices.placed, static_cast<int>(e)) >= 0)
       ways_[e] = Way::Resident;
   }
-  WayCosts costs = way_costs(context_.placement, op.matrices.tiled->expert_bytes);
+  WayCosts costs = way_costs(placement_, op.matrices.tiled->expert_bytes);
   copies_.clear();
   if (ahead_.layer == op.matrices.placed) {
     copies_ = ahead_.experts;
@@ -179,6 +180,7 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
   }
   WayTimes& counts = clock.counts;
   counts.predicted_ms = 1e3 * divide(tokens_, costs, allowed_, ways_);
+  processor_seconds_ = processor_seconds(tokens_, ways_, costs);
   counts.ahead = static_cast<std::int64_t>(copies_.size());
   counts.resident = std::ranges::count(ways_, Way::Resident);
   for (const std::int32_t e : copies_)
@@ -318,6 +320,7 @@ void WayExperts::run_processor(Call& call, Clock& clock) {
        .out = sums});
   context_.processor.synchronize();
   clock.counts.processor_ms = ms_since(start);
+  context_.rates.observe_prompt(1e-3 * clock.counts.processor_ms, processor_seconds_);
   call.add(sums);  // the device reads the program's memory
 }
 

@@ -42,9 +42,9 @@ void check_request(const Request& request, const EngineLimits& limits, std::int6
   }
   if (request.max_tokens > context - prompt) {
     refuse(fmt::format(
-        "request: the prompt has {} tokens and max_tokens is {}, together {}; the "
-        "context holds {}; shorten the prompt or choose max_tokens up to {}",
-        prompt, request.max_tokens, prompt + request.max_tokens, context, context - prompt));
+        "request: the prompt has {} tokens and max_tokens is {}, together more than the context's "
+        "{}; shorten the prompt or choose max_tokens up to {}",
+        prompt, request.max_tokens, context, context - prompt));
   }
   check(request.sampling, vocab);
 }
@@ -233,9 +233,10 @@ void Engine::Impl::step_up() {
 
 void Engine::Impl::finish_step(const Step& step) {
   if (!step.sampled.empty()) size.token_came();
-  for (std::size_t i = 0; i < step.sequences.size(); ++i)
+  for (std::size_t i = 0; i < step.sequences.size(); ++i) {
     if (step.sequences[i]->generated() == 0)
       prompt_tokens += static_cast<std::uint64_t>(step.batch.segments[i].rows);
+  }
   scheduler.commit();
   // Ending a sequence leaves the step as it is, but the sequence itself is gone: each is touched
   // once.
@@ -270,12 +271,14 @@ void Engine::Impl::advance(Sequence& sequence, std::size_t row) {
   event.token = choice.id;
   event.chosen = choice.chosen;
   event.top_logprobs = std::move(choice.top_logprobs);
-  if (!request.ignore_end && std::ranges::find(request.end_ids, choice.id) != request.end_ids.end())
+  const bool at_end = std::ranges::find(request.end_ids, choice.id) != request.end_ids.end();
+  if (at_end && !request.ignore_end) {
     end(scheduler.remove(sequence.id), FinishReason::End, std::move(event));
-  else if (sequence.generated() >= request.max_tokens)
+  } else if (sequence.generated() >= request.max_tokens) {
     end(scheduler.remove(sequence.id), FinishReason::Length, std::move(event));
-  else if (!deliver(sequence, event))
+  } else if (!deliver(sequence, event)) {
     scheduler.remove(sequence.id);
+  }
 }
 
 void Engine::Impl::fail(std::unique_ptr<Sequence> sequence, const Error& error) {

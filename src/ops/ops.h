@@ -19,6 +19,7 @@
 #include "ops/delta_net.h"
 #include "ops/elementwise.h"
 #include "ops/experts.h"
+#include "ops/latent_attention.h"
 #include "ops/linear.h"
 #include "ops/memory.h"
 #include "ops/rotary.h"
@@ -84,12 +85,18 @@ class Ops {
   void rotary(const Rotary& op);
   void kv_append(const KvAppend& op);
   void attention(const Attention& op);
+  // Calls join() before it reads the cache: keys may be appended beside what comes before.
+  void attention_over_latents(const AttentionOverLatents& op);
   void causal_conv(const CausalConv& op);
   void delta_gates(const DeltaGates& op);
   void delta_net(const DeltaNet& op);
   void route(const Route& op);
   void experts(const Experts& op);
   void top_logits(const TopLogits& op);
+
+ protected:
+  // In the absorbed form, unless a backend has another.
+  virtual void do_attention_over_latents(const AttentionOverLatents& op);
 
  private:
   virtual void do_embedding(const Embedding& op) = 0;

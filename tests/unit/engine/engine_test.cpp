@@ -138,9 +138,13 @@ TEST(Engine, RefusesWithTheActualNumbers) {
   EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(64, 1), 0)),
             "request: the prompt has 64 tokens, the context holds 64 with at least one of them for "
             "the answer; shorten the prompt");
-  EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), 5)),
-            "request: the prompt has 60 tokens and max_tokens is 5, together 65; the context holds "
-            "64; shorten the prompt or choose max_tokens up to 4");
+  EXPECT_EQ(
+      refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), 5)),
+      "request: the prompt has 60 tokens and max_tokens is 5, together more than the context's "
+      "64; shorten the prompt or choose max_tokens up to 4");
+  EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), INT64_MAX)),
+            "request: the prompt has 60 tokens and max_tokens is 9223372036854775807, together "
+            "more than the context's 64; shorten the prompt or choose max_tokens up to 4");
   Request request = greedy_request({1}, 1);
   request.sampling.top_p = 1.5F;
   EXPECT_EQ(refusal(engine, request), "sampling: top_p is 1.5, choose above 0, up to 1");
