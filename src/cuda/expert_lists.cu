@@ -74,19 +74,18 @@ __global__ void scan_kernel(int* counts, int parts, int* totals) {
   if (lane == 0) totals[blockIdx.x] = sum;
 }
 
-// A tail of 65 to 96 pairs is cheaper as 64 and the rest than as 128.
-__device__ int blocks_of(int pairs) {
-  const int tail = pairs % kBlockTokens;
-  return pairs / kBlockTokens + (tail == 0 ? 0 : tail > 64 && tail <= 96 ? 2 : 1);
+__device__ int blocks_of(int pairs, BlockSizes sizes) {
+  return (pairs + sizes.most - 1) / sizes.most;
 }
 
-__device__ void write_blocks(int expert, int first, int count, TokenBlock* blocks) {
-  while (count > 0) {
-    const int size = count > 64 && count <= 96 ? 64 : min(count, kBlockTokens);
-    *blocks++ = {expert, first, size, 0};
-    first += size;
-    count -= size;
-  }
+__device__ void write_blocks(int expert, int first, int count, BlockSizes sizes,
+                             TokenBlock* blocks) {
+  if (count == 0) return;
+  const int number = blocks_of(count, sizes);
+  const int even = (count + number - 1) / number;
+  const int size = (even + sizes.step - 1) / sizes.step * sizes.step;
+  for (int at = 0; at < count; at += size)
+    *blocks++ = {expert, first + at, min(size, count - at), 0};
 }
 
 // The sum of `value` over earlier threads; `sum` receives that over all. One block.
@@ -113,7 +112,7 @@ __device__ int scan_block(int value, int& sum) {
 
 // firsts[expert], the blocks and their number.
 __global__ void __launch_bounds__(kLayoutThreads)
-    layout_kernel(const int* totals, int experts, int* firsts, TokenBlock* blocks,
+    layout_kernel(const int* totals, int experts, BlockSizes sizes, int* firsts, TokenBlock* blocks,
                   int* block_count) {
   int position = 0;
   int block = 0;
@@ -123,10 +122,10 @@ __global__ void __launch_bounds__(kLayoutThreads)
     int positions = 0;
     int all_blocks = 0;
     const int first = position + scan_block(total, positions);
-    const int first_block = block + scan_block(blocks_of(total), all_blocks);
+    const int first_block = block + scan_block(blocks_of(total, sizes), all_blocks);
     if (expert < experts) {
       firsts[expert] = first;
-      write_blocks(expert, first, total, blocks + first_block);
+      write_blocks(expert, first, total, sizes, blocks + first_block);
     }
     position += positions;
     block += all_blocks;
@@ -148,7 +147,7 @@ __global__ void scatter_kernel(const int* ids, int pairs, int experts, int part_
 }  // namespace
 
 int max_blocks(int pairs, int experts) {
-  return pairs / kBlockTokens + 2 * std::min(pairs, experts);
+  return pairs / kLeastBlockTokens + std::min(pairs, experts);
 }
 
 std::size_t expert_lists_bytes(int pairs, int experts) {
@@ -177,8 +176,9 @@ ExpertLists expert_lists(const int* ids, int pairs, int experts, const Launch& l
   check_launch("expert_lists: count");
   scan_kernel<<<experts, kWarp, 0, launch.stream>>>(counts, parts, totals);
   check_launch("expert_lists: scan");
-  layout_kernel<<<1, kLayoutThreads, 0, launch.stream>>>(totals, experts, firsts, lists.blocks,
-                                                         lists.block_count);
+  layout_kernel<<<1, kLayoutThreads, 0, launch.stream>>>(totals, experts,
+                                                         block_sizes(launch.device.capability),
+                                                         firsts, lists.blocks, lists.block_count);
   check_launch("expert_lists: layout");
   scatter_kernel<<<parts, kWarp, shared, launch.stream>>>(ids, pairs, experts, part_size, counts,
                                                           firsts, lists.order);

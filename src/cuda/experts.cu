@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "cuda/dense_network.h"
 #include "cuda/expert_lists.h"
 #include "cuda/experts.h"
 #include "cuda/experts_plain.h"
@@ -276,6 +277,7 @@ void tiled_experts(const Experts& op, const Sources& sources, const Launch& laun
 void experts(const Experts& op, const Launch& launch) {
   if (op.x.rows == 0) return;
   if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
+  if (is_dense_network(op, launch)) return dense_network(op, launch);
   tiled_experts(op, Sources(*op.matrices.tiled, nullptr), launch);
 }
 

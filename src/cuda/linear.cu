@@ -96,13 +96,13 @@ std::int64_t part_strips(const TileShape& shape, std::int64_t heads) {
   return std::clamp<std::int64_t>(most / head_strips, 1, heads) * head_strips;
 }
 
-void tile_dense(const Product& p, const Launch& launch) {
-  const TileMatrix& matrix = p.weight.tiles.value();
+// `all` but for the weight, which is dequantized in parts.
+void multiply_tiles(const TileMatrix& matrix, std::int64_t heads, const DenseProduct& all,
+                    const Launch& launch) {
   const std::int64_t columns = matrix.shape.padded_columns;
   const std::int64_t strips = matrix.shape.strips();
-  const std::int64_t head_strips = strips / p.heads;
-  const std::int64_t part = part_strips(matrix.shape, p.heads);
-  const DenseProduct all = rounded(p, columns, launch);
+  const std::int64_t head_strips = strips / heads;
+  const std::int64_t part = part_strips(matrix.shape, heads);
   auto* weight =
       launch.scratch.take_as<__nv_bfloat16>(static_cast<std::size_t>(part * kStripRows * columns));
   for (std::int64_t first = 0; first < strips; first += part) {
@@ -111,9 +111,9 @@ void tile_dense(const Product& p, const Launch& launch) {
     DenseProduct product = all;
     product.weight = weight;
     product.weight_stride = columns;
-    if (p.heads > 1) {
+    if (heads > 1) {
       const std::int64_t head = first / head_strips;
-      product.weight_step = p.rows() * columns;
+      product.weight_step = all.rows * columns;
       product.batch = count / head_strips;
       product.x += head * all.x_step;
       product.out += head * all.out_step;
@@ -126,6 +126,11 @@ void tile_dense(const Product& p, const Launch& launch) {
     Scratch workspace = launch.scratch;  // the parts follow each other: one workspace does
     multiply(product, {launch.stream, workspace, launch.device, launch.tables, launch.cublas});
   }
+}
+
+void tile_dense(const Product& p, const Launch& launch) {
+  const TileMatrix& matrix = p.weight.tiles.value();
+  multiply_tiles(matrix, p.heads, rounded(p, matrix.shape.padded_columns, launch), launch);
 }
 
 TileSource source_of(const TileMatrix& matrix) {
@@ -203,6 +208,25 @@ void linear(const Linear& op, const Launch& launch) {
 
 void head_linear(const HeadLinear& op, const Launch& launch) {
   run({op.x, op.weight, nullptr, op.out, op.heads}, launch);
+}
+
+void tile_linear(const TileMatrix& weight, const __nv_bfloat16* x, MutableRows out,
+                 const Launch& launch) {
+  const std::int64_t columns = weight.shape.padded_columns;
+  multiply_tiles(weight, 1,
+                 {.x = x,
+                  .x_stride = columns,
+                  .out = out.data,
+                  .out_stride = out.stride,
+                  .rows = out.cols,
+                  .columns = columns,
+                  .tokens = out.rows},
+                 launch);
+}
+
+std::size_t tile_linear_bytes(const TileShape& weight) {
+  const std::int64_t part = part_strips(weight, 1) * kStripRows * weight.padded_columns * 2;
+  return static_cast<std::size_t>(part + kAlignment) + kWorkspaceBytes;
 }
 
 std::size_t linear_scratch_bytes(const Matrix& weight, std::int64_t tokens, std::int64_t heads) {

@@ -1,5 +1,5 @@
 // For blocks whose warps have different work (sm_90): barriers in shared memory (PTX ISA:
-// mbarrier), barriers of some of a block's warps, and registers moved between warp groups.
+// mbarrier), and barriers of some of a block's warps.
 #pragma once
 
 #include "cuda/tensor_core.cuh"
@@ -42,16 +42,6 @@ __device__ inline void wait_at_named(int name, int threads) {
 // Counts this warp's threads in, and does not wait.
 __device__ inline void arrive_at_named(int name, int threads) {
   asm volatile("bar.arrive %0, %1;\n" ::"r"(name), "r"(threads) : "memory");
-}
-
-// Every thread of this warp group has so many registers from here on, fewer or more than before.
-template <int Registers>
-__device__ inline void give_registers() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;\n" ::"n"(Registers));
-}
-template <int Registers>
-__device__ inline void take_registers() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;\n" ::"n"(Registers));
 }
 
 }  // namespace krasis::cuda

@@ -21,32 +21,11 @@ struct WarpShape {
   __device__ static int first_token(int warp) { return kWide ? warp / 4 * kTokens : 0; }
 };
 
-// The scales of a lane's rows, each twice in a register.
-template <int Blocks>
-struct LaneScales {
-  __nv_bfloat162 rows[Blocks][2];
-
-  // `address` of the strip and group; scales lie as [a][A or B][i].
-  __device__ void load(unsigned address, int first_block, int lane) {
-    const uint4 v = load_shared16(address + lane / 4 * 16);
-    const unsigned words[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-    for (int i = 0; i < Blocks; ++i) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const unsigned low = words[half * 2];
-        const unsigned high = words[half * 2 + 1];
-        const unsigned word = Blocks == 4 ? (i < 2 ? low : high) : (first_block == 0 ? low : high);
-        rows[i][half] = as_bf16x2(__byte_perm(word, word, i % 2 == 0 ? 0x1010 : 0x3232));
-      }
-    }
-  }
-};
-
-template <int Bits, TileOutput Output, int Width, int Held>
-__device__ void compute_tile(Pipeline<Bits, Held>& pipeline, const TileProduct& p,
+template <int Bits, TileOutput Output, int Width>
+__device__ void compute_tile(Pipeline<Bits>& pipeline, const TileProduct& p,
                              const TokenBlock& block, int first_strip) {
   using Shape = WarpShape<Width>;
+  using Layout = typename Pipeline<Bits>::Layout;
   constexpr int kBlocks = Shape::kBlocks;
   constexpr int kTokens = Shape::kTokens;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -55,20 +34,20 @@ __device__ void compute_tile(Pipeline<Bits, Held>& pipeline, const TileProduct& 
   const int first_block = Shape::first_block(warp);
   const int group = p.weight.group;
 
-  const unsigned lane_tiles = Stage<Bits>::kTiles + strip * Stage<Bits>::kStripBytes +
-                              lane * (4 * Bits) + first_block * Bits;
+  const unsigned lane_tiles =
+      Layout::kTiles + strip * Layout::kStripBytes + lane * (4 * Bits) + first_block * Bits;
   const unsigned lane_rows = (Shape::first_token(warp) + lane / 16 * 8 + lane % 8) * kRowBytes;
-  const unsigned strip_scales = Stage<Bits>::kScales + strip * 2 * Stage<Bits>::kGroupBytes;
+  const unsigned strip_scales = Layout::kScales + strip * 2 * Layout::kGroupBytes;
 
   float sums[kBlocks][kTokens / 8][4] = {};
   LaneScales<kBlocks> scales;
-  for (int s = 0; s < pipeline.stages_of_tile(); ++s) {
+  for (int s = 0; s < pipeline.grid().stages_of_tile(); ++s) {
     const unsigned stage = pipeline.next();
     scales.load(stage + strip_scales, first_block, lane);
 #pragma unroll
     for (int k = 0; k < kStageTiles; ++k) {
       if (k == 2 && group == 32)
-        scales.load(stage + strip_scales + Stage<Bits>::kGroupBytes, first_block, lane);
+        scales.load(stage + strip_scales + Layout::kGroupBytes, first_block, lane);
       TileLane<Bits, kBlocks> tile;
       tile.load_shared(stage + lane_tiles + k * (kWarp * 4 * Bits));
       unsigned x[kTokens / 16][4];

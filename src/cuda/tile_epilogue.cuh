@@ -6,6 +6,13 @@
 
 namespace krasis::cuda {
 
+// threadIdx.x, asked for anew: what follows from it is not kept in registers that sums need.
+__device__ inline int thread_now() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;\n" : "=r"(thread));
+  return thread;
+}
+
 // The part: blocks of 16 rows from `first_row` on, tokens from `first_token` of the block on.
 struct WarpPart {
   int first_row;
@@ -26,7 +33,7 @@ template <int Blocks, int Tokens>
 __device__ void write_gated(const TileProduct& p, const TokenBlock& block, WarpPart part,
                             const WarpSums<Blocks, Tokens>& sums) {
   constexpr int kAtATime = 4 / Blocks;  // tokens' columns whose pieces make a quad
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int lane = thread_now() % kWarp;
   const int own = lane % 4;  // of the quad's pieces
   const int row = part.first_row / 2 + own % Blocks * 8;
 #pragma unroll
@@ -46,39 +53,42 @@ __device__ void write_gated(const TileProduct& p, const TokenBlock& block, WarpP
   }
 }
 
-// Which pairs a lane writes. Read before the sums are waited for, all at once.
+// The pairs of a warp's tokens: lane l holds those of tokens l, l + 32, ... Read before the sums
+// are waited for, all at once.
 template <TileOutput Output, int Tokens>
-struct WarpPairs {
-  static constexpr bool kPiece =
-      Output == TileOutput::Pairs;  // a lane's tokens: one in eight, or two
-  static constexpr int kCount = Output == TileOutput::Gated ? 1 : Tokens / (kPiece ? 8 : 4);
-  int pair[kCount];
-
-  __device__ static int token(int n) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    return kPiece ? n * 8 + lane / 4 : n / 2 * 8 + lane % 4 * 2 + n % 2;
-  }
+class WarpPairs {
+ public:
   __device__ WarpPairs(const TileProduct& p, const TokenBlock& block, int first_token) {
     if constexpr (Output != TileOutput::Gated) {
 #pragma unroll
-      for (int n = 0; n < kCount; ++n) {
-        const int at = first_token + token(n);
+      for (int i = 0; i < kHeld; ++i) {
+        const int at = first_token + i * kWarp + thread_now() % kWarp;
         const int position = block.first + at;
-        pair[n] = at >= block.count    ? -1
-                  : p.order != nullptr ? __ldg(p.order + position)
-                                       : position;
+        pairs_[i] = at >= block.count    ? -1
+                    : p.order != nullptr ? __ldg(p.order + position)
+                                         : position;
       }
     }
   }
+
+  // Of token 8 * eight + within, -1 past the block's end. All lanes together, with one `eight`.
+  __device__ int of(int eight, int within) const {
+    return __shfl_sync(0xFFFFFFFFu, pairs_[eight / 4], eight % 4 * 8 + within);
+  }
+
+ private:
+  static constexpr int kHeld = Output == TileOutput::Gated ? 1 : (Tokens + kWarp - 1) / kWarp;
+  int pairs_[kHeld];
 };
 
 template <int Blocks, int Tokens>
 __device__ void write_pairs(const TileProduct& p, const WarpPairs<TileOutput::Pairs, Tokens>& to,
                             WarpPart part, const WarpSums<Blocks, Tokens>& sums) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int lane = thread_now() % kWarp;
 #pragma unroll
   for (int n = 0; n < Tokens / 8; ++n) {
-    auto* out = static_cast<__nv_bfloat16*>(p.out) + to.pair[n] * p.out_stride;
+    const int pair = to.of(n, lane / 4);
+    auto* out = static_cast<__nv_bfloat16*>(p.out) + pair * p.out_stride;
 #pragma unroll
     for (int quad = 0; quad < Blocks / 2; ++quad) {
       unsigned words[4];
@@ -89,7 +99,7 @@ __device__ void write_pairs(const TileProduct& p, const WarpPairs<TileOutput::Pa
       }
       exchange_quad(words);
       const int row = part.first_row + quad * 32 + lane % 4 * 8;
-      if (to.pair[n] >= 0 && row < p.rows) write_piece(out + row, words);
+      if (pair >= 0 && row < p.rows) write_piece(out + row, words);
     }
   }
 }
@@ -97,7 +107,7 @@ __device__ void write_pairs(const TileProduct& p, const WarpPairs<TileOutput::Pa
 template <int Blocks, int Tokens>
 __device__ void write_sums(const TileProduct& p, const WarpPairs<TileOutput::Sums, Tokens>& to,
                            WarpPart part, const WarpSums<Blocks, Tokens>& sums) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int lane = thread_now() % kWarp;
   float bias[2 * Blocks];
 #pragma unroll
   for (int i = 0; i < 2 * Blocks; ++i) {
@@ -106,9 +116,10 @@ __device__ void write_sums(const TileProduct& p, const WarpPairs<TileOutput::Sum
   }
 #pragma unroll
   for (int n = 0; n < Tokens / 4; ++n) {
-    if (to.pair[n] < 0) continue;
-    const float scale = p.scale != nullptr ? __ldg(p.scale + to.pair[n]) : 1.0f;
-    float* out = static_cast<float*>(p.out) + to.pair[n] * p.out_stride;
+    const int pair = to.of(n / 2, lane % 4 * 2 + n % 2);
+    if (pair < 0) continue;
+    const float scale = p.scale != nullptr ? __ldg(p.scale + pair) : 1.0f;
+    float* out = static_cast<float*>(p.out) + pair * p.out_stride;
 #pragma unroll
     for (int i = 0; i < 2 * Blocks; ++i) {
       const int row = part.first_row + i * 8 + lane / 4;

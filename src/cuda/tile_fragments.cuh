@@ -67,4 +67,26 @@ struct TileLane {
   }
 };
 
+// The scales of a lane's rows, each twice in a register.
+template <int Blocks>
+struct LaneScales {
+  __nv_bfloat162 rows[Blocks][2];
+
+  // `address` of the strip and group; scales lie as [a][A or B][i].
+  __device__ void load(unsigned address, int first_block, int lane) {
+    const uint4 v = load_shared16(address + lane / 4 * 16);
+    const unsigned words[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+    for (int i = 0; i < Blocks; ++i) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const unsigned low = words[half * 2];
+        const unsigned high = words[half * 2 + 1];
+        const unsigned word = Blocks == 4 ? (i < 2 ? low : high) : (first_block == 0 ? low : high);
+        rows[i][half] = as_bf16x2(__byte_perm(word, word, i % 2 == 0 ? 0x1010 : 0x3232));
+      }
+    }
+  }
+};
+
 }  // namespace krasis::cuda

@@ -7,6 +7,7 @@
 #include <cuda_bf16.h>
 
 #include "cuda/launch.h"
+#include "cuda/tile_plan.h"
 #include "quant/tiles.h"
 
 namespace krasis::cuda {
@@ -27,14 +28,14 @@ struct TileSource {
                        std::size_t scales);
 };
 
-// Positions [first, first + count) of the pairs in order of experts, 1 <= count <= kBlockTokens.
+// Positions [first, first + count) of the pairs in order of experts, 1 <= count <=
+// block_sizes().most.
 struct alignas(16) TokenBlock {
   int expert;
   int first;
   int count;
   int unused;
 };
-constexpr int kBlockTokens = 128;
 
 enum class TileOutput {
   Gated,  // BF16 out[position, r] = silu(gate row r) * up row r; rows as in ops/matrix.h's w13
@@ -51,8 +52,9 @@ struct TileProduct {
   int positions = 0;
   const int* order = nullptr;          // [positions]; nullptr: the position itself
   int pairs_a_row = 1;                 // 0: x has a row a position
-  const TokenBlock* blocks = nullptr;  // [*block_count]; nullptr: expert 0, all positions
+  const TokenBlock* blocks = nullptr;  // [*block_count]; nullptr: expert 0, all positions ...
   const int* block_count = nullptr;
+  int block_tokens = 0;  // ... in blocks of so many, which tile_gemm() chooses
 
   void* out = nullptr;
   long long out_stride = 0;      // elements

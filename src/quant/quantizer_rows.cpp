@@ -40,8 +40,8 @@ std::span<const RowQuantizer> row_quantizers() {
 }
 
 const RowQuantizer& row_quantizer() {
-  static const auto chosen = std::ranges::find_if(
-      kRowQuantizers, [](const RowQuantizer& row) { return row.runs_here(); });
+  static const auto chosen =
+      std::ranges::find_if(kRowQuantizers, [](const RowQuantizer& row) { return row.runs_here(); });
   return chosen == kRowQuantizers.end() ? kRowQuantizers.back() : *chosen;
 }
 

@@ -8,7 +8,7 @@ namespace {
 
 constexpr double kMemoryBytes = 4e9;  // some steps, or a good part of a prompt
 constexpr double kFarthest = 4;       // that one observation may be off
-constexpr double kNoticed = 1.125;    // a change by so much
+constexpr double kNoticed = 1.03125;  // a change by so much
 constexpr double kStepStart = 12e-6;  // threads that spin already
 
 }  // namespace

@@ -11,8 +11,8 @@
 namespace krasis {
 
 // Of something that takes time: the mean over about the last `memory` of it, where one observation
-// counts for no more than a factor of four off. rate() changes only by more than an eighth, so that
-// what is decided by it stays while little changes.
+// counts for no more than a factor of four off. rate() changes only by more than a thirty-second,
+// so that what is decided by it mostly stays while little changes.
 class MovingRate {
  public:
   // 0: not known; it stays so until it is observed.
@@ -62,7 +62,8 @@ class LearnedRates {
 };
 
 // How many of `missing` experts the device reads over the link so that the later one of both ends
-// first. Without either cost: none.
+// first; one more only for a tenth less time, as it slows down who reads memory beside it. Without
+// either cost: none.
 constexpr int experts_by_link(int missing, const StepCosts& costs) {
   if (costs.link <= 0 || costs.processor <= 0) return 0;
   const double even =
@@ -70,7 +71,7 @@ constexpr int experts_by_link(int missing, const StepCosts& costs) {
   const int few = static_cast<int>(std::min(even, static_cast<double>(missing)));
   if (few == missing) return missing;
   const double if_few = costs.processor_start + (missing - few) * costs.processor;
-  return (few + 1) * costs.link < if_few ? few + 1 : few;
+  return (few + 1) * costs.link < 0.9 * if_few ? few + 1 : few;
 }
 
 }  // namespace krasis

@@ -157,23 +157,31 @@ TEST(DeviceExperts, AgreeForEveryTileType) {
 }
 
 TEST(DeviceExperts, AgreeForBlocksOfEveryWidth) {
-  for (const std::int64_t tokens : {13, 17, 33, 60, 65, 90, 100, 128, 129, 300})
+  for (const std::int64_t tokens : {13, 17, 33, 60, 65, 90, 100, 128, 129, 161, 300})
     expect_agreement({tokens, 2, 2, 128, 96, {4, 128}}, test::device_ops());
+}
+
+TEST(DeviceExperts, AgreeForSumsLongerThanWhatIsCopiedAhead) {
+  for (const int bits : {4, 8})
+    expect_agreement({160, 3, 2, 1024, 96, {bits, 128}}, test::device_ops());
 }
 
 TEST(DeviceExperts, AgreeWithMoreExpertsThanTokens) {
   expect_agreement({40, 100, 4, 64, 32, {4, 32}, 2}, test::device_ops());
-  expect_agreement({300, 1100, 2, 64, 32, {4, 64}}, test::device_ops());
+  expect_agreement({600, 1100, 2, 64, 32, {4, 64}}, test::device_ops());
 }
 
 TEST(DeviceExperts, AgreeAsADenseNetwork) {
-  for (const std::int64_t tokens : {1, 8, 9, 48, 49, 257})
+  for (const std::int64_t tokens : {1, 8, 9, 48, 49, 257, 1100})
     expect_agreement({tokens, 1, 1, 192, 160, {8, 64}}, test::device_ops());
 }
 
 TEST(DeviceExperts, WorkThroughTokensInParts) {
   const auto ops = test::make_device_ops({.scratch_bytes = std::size_t{300} << 10});
   expect_agreement({700, 5, 2, 128, 64, {4, 128}, 1}, *ops);
+  // A dense network's products want most of this.
+  const auto dense = test::make_device_ops({.scratch_bytes = std::size_t{36} << 20});
+  expect_agreement({3000, 1, 1, 192, 160, {8, 64}}, *dense);
 }
 
 }  // namespace
