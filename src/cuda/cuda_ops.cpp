@@ -65,6 +65,16 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
 
 CudaOps::~CudaOps() = default;
 
+RowForm CudaOps::form_for(const Matrix& weight, std::int64_t rows) const {
+  return linear_form(weight, rows, cublas_ != nullptr);
+}
+
+RowForm CudaOps::form_for(const ExpertMatrices& experts, std::int64_t rows,
+                          std::int64_t top_k) const {
+  if (experts.placed >= 0 && !placed().stays_on_device()) return RowForm::F32;
+  return experts_form(experts, rows, top_k);
+}
+
 void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
   check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
   if (side_pending_) {                                   // a step that failed left its work there
@@ -145,16 +155,24 @@ void CudaOps::join() {
   joined_.wait_on(stream_);
 }
 
+Launch CudaOps::start() {
+  lane_->scratch.give_back_all();
+  return {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()};
+}
+
+void CudaOps::require_known(std::span<const Segment> segments) const {
+  ensure(segments.data() == segments_.data() && segments.size() == segments_.size(),
+         "cuda: begin_step() was given other segments");
+}
+
 template <class Op>
 void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  lane_->scratch.give_back_all();
-  kernel(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  kernel(op, start());
 }
 
 template <class Op>
 void CudaOps::run_segments(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  ensure(op.segments.data() == segments_.data() && op.segments.size() == segments_.size(),
-         "cuda: begin_step() was given other segments");
+  require_known(op.segments);
   run(kernel, op);
 }
 
@@ -213,9 +231,26 @@ void CudaOps::do_top_logits(const TopLogits& op) {
   run(cuda::top_logits, op);
 }
 void CudaOps::do_experts(const Experts& op) {
-  if (op.matrices.placed < 0) return run(cuda::experts, op);
-  lane_->scratch.give_back_all();
-  placed().run(op, {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()});
+  run_experts(op, nullptr);
+}
+
+void CudaOps::do_experts_and_add(const Experts& op, const Add& sum) {
+  const bool here = op.matrices.placed < 0 || placed().stays_on_device();
+  if (!here || !experts_add(op.matrices, op.x.rows, op.top_k))
+    return Ops::do_experts_and_add(op, sum);
+  run_experts(op, &sum);
+}
+
+void CudaOps::do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) {
+  require_known(conv.segments);
+  require_known(op.segments);
+  if (!has_convolved_keys(conv, op)) return Ops::do_conv_and_delta_net(conv, op);
+  join();
+  cuda::conv_and_delta_net(conv, op, start());
+}
+
+void CudaOps::run_experts(const Experts& op, const Add* sum) {
+  op.matrices.placed < 0 ? cuda::experts(op, start(), sum) : placed().run(op, start(), sum);
 }
 
 }  // namespace krasis::cuda

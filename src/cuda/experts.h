@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "cuda/launch.h"
+#include "ops/elementwise.h"
 #include "ops/experts.h"
 
 namespace krasis::cuda {
@@ -19,11 +20,18 @@ constexpr std::int64_t kVectorTokens = 8;
 // op.matrices.gate, up and down are host arrays of matrices whose data lies on the device; ids,
 // weights, x, out and tiles lie on the device. Tokens are worked through in as many parts as
 // launch.scratch makes necessary. Throws Error(OutOfMemory) if it has no room for a few tokens.
-void experts(const Experts& op, const Launch& launch);
+// Where experts_add(): with `sum`, whose y is op.out, out = x + (the experts' result + z) of that
+// is written, and op.out is not.
+void experts(const Experts& op, const Launch& launch, const Add* sum = nullptr);
+bool experts_add(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k);
 
 // The same for tiles that do not lie next to each other: expert e's starts at table[e], an array
 // [experts] in device memory that is read when the op runs; the tiles' base is not used.
-void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch);
+void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch,
+                const Add* sum = nullptr);
+
+// The least form of `rows` rows that experts() and experts_at() read.
+RowForm experts_form(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k);
 
 // Scratch with which `tokens` tokens are one part, or several that are as large as is of use.
 std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t tokens,

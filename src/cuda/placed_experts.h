@@ -61,8 +61,12 @@ class PlacedExperts {
   DecodePairs decode_pairs() const;
   void set_expert_heat(std::span<const float> heat);
 
+  // The processor has no part in the pass under way.
+  bool stays_on_device() const { return in_pass_ && !by_ways_; }
+
   // In a pass by ring or by ways, else as decode does.
-  void run(const Experts& op, const Launch& launch);
+  // `sum` as in cuda/experts.h; nullptr unless stays_on_device().
+  void run(const Experts& op, const Launch& launch, const Add* sum = nullptr);
 
   // As pass_times() in cuda/devices.h.
   std::vector<LayerTimes> pass_times() const;
