@@ -250,7 +250,8 @@ void CudaOps::do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) 
 }
 
 void CudaOps::run_experts(const Experts& op, const Add* sum) {
-  op.matrices.placed < 0 ? cuda::experts(op, start(), sum) : placed().run(op, start(), sum);
+  if (op.matrices.placed >= 0) return placed().run(op, start(), sum);
+  sum == nullptr ? cuda::experts(op, start()) : cuda::experts_and_add(op, *sum, start());
 }
 
 }  // namespace krasis::cuda

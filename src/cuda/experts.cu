@@ -323,10 +323,14 @@ void tiled_experts(const Experts& op, const Add* sum, const Sources& sources,
 
 }  // namespace
 
-void experts(const Experts& op, const Launch& launch, const Add* sum) {
+void experts(const Experts& op, const Launch& launch) {
   if (op.x.rows == 0) return;
   if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
-  tiled_experts(op, sum, Sources(*op.matrices.tiled, nullptr), launch);
+  tiled_experts(op, nullptr, Sources(*op.matrices.tiled, nullptr), launch);
+}
+
+void experts_and_add(const Experts& op, const Add& sum, const Launch& launch) {
+  tiled_experts(op, &sum, Sources(*op.matrices.tiled, nullptr), launch);
 }
 
 void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch,

@@ -20,13 +20,16 @@ constexpr std::int64_t kVectorTokens = 8;
 // op.matrices.gate, up and down are host arrays of matrices whose data lies on the device; ids,
 // weights, x, out and tiles lie on the device. Tokens are worked through in as many parts as
 // launch.scratch makes necessary. Throws Error(OutOfMemory) if it has no room for a few tokens.
-// Where experts_add(): with `sum`, whose y is op.out, out = x + (the experts' result + z) of that
-// is written, and op.out is not.
-void experts(const Experts& op, const Launch& launch, const Add* sum = nullptr);
+void experts(const Experts& op, const Launch& launch);
+
+// Where experts_add(): sum.out = sum.x + (what experts() gives + sum.z) in one; op.out, which is
+// sum.y, is not written.
+void experts_and_add(const Experts& op, const Add& sum, const Launch& launch);
 bool experts_add(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k);
 
 // The same for tiles that do not lie next to each other: expert e's starts at table[e], an array
-// [experts] in device memory that is read when the op runs; the tiles' base is not used.
+// [experts] in device memory that is read when the op runs; the tiles' base is not used. With
+// `sum` as experts_and_add().
 void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch,
                 const Add* sum = nullptr);
 

@@ -4,6 +4,7 @@
 #include "cuda/cublaslt.h"
 #include "cuda/dense_gemm.h"
 #include "cuda/linear.h"
+#include "cuda/linear_few_rows.h"
 #include "cuda/linear_plan.h"
 #include "cuda/linear_vector.h"
 #include "cuda/rows_bf16.h"
@@ -30,6 +31,11 @@ struct Product {
 
   std::int64_t tokens() const { return x.rows / heads; }
   std::int64_t rows() const { return weight.rows / heads; }
+  // With one head.
+  Linear linear() const {
+    const auto biases = static_cast<std::size_t>(bias == nullptr ? 0 : rows());
+    return {.x = x, .weight = weight, .bias = {bias, biases}, .out = out};
+  }
 };
 
 PlainProduct plain(const Product& p) {
@@ -187,6 +193,8 @@ void run(const Product& p, const Launch& launch) {
       return linear_vector(plain(p), launch);
     case LinearPath::Dense:
       return dense(p, launch);
+    case LinearPath::FewRows:
+      return linear_few_rows(p.linear(), launch);
     case LinearPath::TileVector:
       return few_tiles(p, launch);
     case LinearPath::TileGemm:
@@ -210,6 +218,8 @@ RowForm linear_form(const Matrix& weight, std::int64_t rows, bool has_cublas) {
   switch (linear_path(weight, rows, 1, has_cublas)) {
     case LinearPath::Dense:
       return weight.rows <= kExactRows ? RowForm::HighLow : RowForm::High;
+    case LinearPath::FewRows:
+      return RowForm::HighLow;
     case LinearPath::TileGemm:
     case LinearPath::TileDense:
       return weight.columns == weight.tiles->shape.padded_columns ? RowForm::High : RowForm::F32;

@@ -65,7 +65,7 @@ class PlacedExperts {
   bool stays_on_device() const { return in_pass_ && !by_ways_; }
 
   // In a pass by ring or by ways, else as decode does.
-  // `sum` as in cuda/experts.h; nullptr unless stays_on_device().
+  // `sum` as experts_at() takes it; nullptr unless stays_on_device().
   void run(const Experts& op, const Launch& launch, const Add* sum = nullptr);
 
   // As pass_times() in cuda/devices.h.

@@ -84,9 +84,9 @@ struct Model::Impl {
   void run_layer(const Step& step, std::size_t layer, MutableRows hidden,
                  MutableProductRows& normed, const std::optional<Norm>& next_norm);
   // All tokens through all layers: at once, or part by part through each layer before the next.
-  // `normed` comes out as the final norm of all tokens if it has rows.
+  // `at_the_end` comes out as the final norm of all tokens if it has rows.
   void run_whole(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden,
-                 MutableProductRows& normed);
+                 MutableProductRows& at_the_end);
   void run_parts(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
   MutableRows norm_wanted(const Step& step, Rows hidden);  // the rows whose logits are wanted
   void run_all(const Step& step, const Inputs& inputs, MutableRows logits);
@@ -228,13 +228,15 @@ bool is_decode(const Batch& batch) {
 }
 
 void Model::Impl::run_whole(const Step& step, std::span<const std::int32_t> positions,
-                            MutableRows hidden, MutableProductRows& normed) {
+                            MutableRows hidden, MutableProductRows& at_the_end) {
   rotary.compute(positions, ops, workspace);
   std::optional<Norm> last;
-  if (normed.rows > 0)
+  MutableProductRows own;
+  if (at_the_end.rows > 0)
     last = {final_norm, ops.form_for(head(), hidden.rows)};
   else
-    normed = workspace.rows(hidden.rows, hidden.cols);
+    own = workspace.rows(hidden.rows, hidden.cols);
+  MutableProductRows& normed = at_the_end.rows > 0 ? at_the_end : own;
   const Norm first = mixer_norm(0, hidden.rows);
   normed.form = first.form;
   ops.rms_norm({.x = hidden, .weight = first.weight, .eps = eps, .out = normed});

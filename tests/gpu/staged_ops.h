@@ -143,7 +143,7 @@ class StagedOps final : public Ops {
   }
   void do_add(const Add& given) override {
     Add op = given;
-    run(&Ops::add, op, op.x, op.y, op.out);
+    run(&Ops::add, op, op.x, op.y, op.z, op.out);
   }
   void do_copy(const Copy& given) override {
     Copy op = given;
