@@ -197,7 +197,8 @@ __global__ void norm_rows(const Norm norm) {
   if (row >= norm.x.rows) return;
   const float* const gate = norm.gate.data + row * norm.gate.stride;
   float* const added = norm.sum.data + row * norm.sum.stride;
-  Pack<float, kWidth> first{};  // a thread's first numbers are not read twice
+  Pack<float, kWidth> first{}, first_gates{};  // a thread's first numbers are not read twice
+  if (kOf == NormOf::GatedX && begin < norm.x.cols) first_gates = load_pack<kWidth>(gate + begin);
   float sum = 0;
 #pragma unroll 4
   for (std::int64_t d = begin; d < norm.x.cols; d += kThreads * kWidth) {
@@ -217,7 +218,7 @@ __global__ void norm_rows(const Norm norm) {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) values.v[i] *= scale * weights.v[i];
     if constexpr (kOf == NormOf::GatedX) {
-      const auto gates = load_pack<kWidth>(gate + d);
+      const auto gates = d == begin ? first_gates : load_pack<kWidth>(gate + d);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) values.v[i] *= gates.v[i] * exact_sigmoid(gates.v[i]);
     }
