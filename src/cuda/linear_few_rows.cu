@@ -31,10 +31,19 @@ __device__ void unpack(const void* from, float (&numbers)[kPiece]) {
   }
 }
 
+__device__ float rounded(float value) {
+  return __bfloat162float(__float2bfloat16_rn(value));
+}
+
+// F32 counts with the bits that it would have as high and low.
 __device__ void load_x(const Arguments& a, std::int64_t at, float (&numbers)[kPiece]) {
   if (a.x != nullptr) {
 #pragma unroll
-    for (int i = 0; i < kPiece; ++i) numbers[i] = a.x[at + i];
+    for (int i = 0; i < kPiece; ++i) {
+      const float value = a.x[at + i];
+      const float high = rounded(value);
+      numbers[i] = high + rounded(value - high);
+    }
     return;
   }
   float rest[kPiece];
