@@ -41,8 +41,8 @@ void show(const Step& step, Rows rows, Observe&& observe) {
   observe(Rows(copy.data(), rows.rows, rows.cols));
 }
 
-// x and out are [tokens, hidden] and do not overlap; x is already normed, out does not yet contain
-// the residual.
+// x and out are [tokens, hidden] and do not overlap; x is already normed, in a form no less than
+// input_form(); out does not yet contain the residual.
 class LayerPart {
  public:
   LayerPart() = default;
