@@ -7,11 +7,11 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
-#include <numeric>
 #include <random>
 #include <set>
 
 #include "cuda/attention.h"
+#include "cuda/attention_expanded.h"
 #include "cuda/delta_net.h"
 #include "cuda/elementwise.h"
 #include "cuda/experts.h"
@@ -19,6 +19,7 @@
 #include "cuda/rotary.h"
 #include "cuda/route.h"
 #include "cuda_meter.h"
+#include "cuda_rows.h"
 #include "cuda_shapes.h"
 #include "quant/expert_tiles.h"
 
@@ -28,11 +29,6 @@ using namespace krasis;
 using namespace krasis::bench;
 
 constexpr std::int64_t kPromptTokens = 8192;
-constexpr double kFloat = sizeof(float);
-
-double real(std::int64_t count) {
-  return static_cast<double>(count);
-}
 
 // So many copies of `bytes` that a cache does not hold them, but no more than is of use.
 int copies_of(std::int64_t bytes) {
@@ -44,20 +40,6 @@ std::string row_name(const ModelShape& model, const std::string& what, std::int6
   return std::string(model.name) + " " + what + ", " + std::to_string(tokens) +
          (tokens == 1 ? " token" : " tokens");
 }
-
-// Several blocks of rows [rows, columns].
-struct RowsSet {
-  RowsSet(Meter& meter, int count, std::int64_t row_count, std::int64_t column_count)
-      : data(meter.floats(count * row_count * column_count)),
-        rows(row_count),
-        columns(column_count) {}
-  MutableRows operator[](int index) const { return {data + index * rows * columns, rows, columns}; }
-  std::span<const float> vector() const { return {data, static_cast<std::size_t>(columns)}; }
-  double bytes() const { return real(rows * columns) * kFloat; }
-
-  float* data;
-  std::int64_t rows, columns;
-};
 
 void measure_rates(Meter& meter, double tera_operations) {
   constexpr std::int64_t kBytes = std::int64_t{1} << 30;
@@ -182,29 +164,6 @@ void bench_route(Meter& meter, const ModelShape& model, std::int64_t tokens) {
   meter.release();
 }
 
-// Sequences of equal length, each with its own pages.
-struct Sequences {
-  static constexpr std::int64_t kPageTokens = 64;
-
-  Sequences(std::int64_t sequences, std::int64_t rows, std::int64_t context)
-      : pages((context + kPageTokens - 1) / kPageTokens),
-        table(static_cast<std::size_t>(sequences * pages)) {
-    std::iota(table.begin(), table.end(), 0);
-    for (std::int64_t s = 0; s < sequences; ++s) {
-      segments.push_back({.first_row = s * rows,
-                          .rows = rows,
-                          .past = context - rows,
-                          .slot = s,
-                          .pages = std::span(table).subspan(static_cast<std::size_t>(s * pages),
-                                                            static_cast<std::size_t>(pages))});
-    }
-  }
-
-  std::int64_t pages;  // of a sequence
-  std::vector<std::int32_t> table;
-  std::vector<Segment> segments;
-};
-
 // E4M3 below 2 all over `bytes`: the arena's pattern has NaNs among them.
 void fill_narrow(Meter& meter, std::byte* to, std::int64_t bytes) {
   std::mt19937 random(2);
@@ -276,6 +235,59 @@ void bench_attention(Meter& meter, const ModelShape& model, std::int64_t count, 
                .out = out[0]},
               tables);
   });
+  meter.release();
+}
+
+// A prompt's attention over latents in the expanded form, the expansion included.
+void bench_over_latents(Meter& meter, std::int64_t heads, std::int64_t rows, std::int64_t context) {
+  constexpr std::int64_t kLatent = 512, kRope = 64, kNope = 128, kValue = 128;
+  const Sequences sequences(1, rows, context);
+  const cuda::StepTables tables = meter.tables(sequences.segments, rows);
+  const auto up = [&](std::int64_t outputs, std::int64_t inputs) {
+    return Matrix{.format = Matrix::Format::BF16,
+                  .rows = outputs,
+                  .columns = inputs,
+                  .data = meter.take(outputs * inputs * 2),
+                  .tiles = std::nullopt};
+  };
+  const std::int64_t page_bytes = Sequences::kPageTokens * (kLatent + kRope) * 2;
+  const RowsSet queries(meter, 1, rows * heads, kNope);
+  const RowsSet absorbed(meter, 1, rows * heads, kLatent + kRope);
+  const RowsSet mixed(meter, 1, rows * heads, kLatent), out(meter, 1, rows * heads, kValue);
+  const AttentionOverLatents op = {.queries = queries[0],
+                                   .absorbed = absorbed[0],
+                                   .mixed = mixed[0],
+                                   .key_up = up(heads * kLatent, kNope),
+                                   .value_up = up(heads * kValue, kLatent),
+                                   .kv = {.keys = meter.take(sequences.pages * page_bytes),
+                                          .values = nullptr,
+                                          .dtype = DType::BF16,
+                                          .pages = sequences.pages,
+                                          .page_tokens = Sequences::kPageTokens,
+                                          .kv_heads = 1,
+                                          .key_dim = kLatent + kRope,
+                                          .value_dim = kLatent},
+                                   .segments = sequences.segments,
+                                   .heads = heads,
+                                   .scale = 0.05F,
+                                   .out = out[0]};
+  const double pairs = real(rows) * (real(context) - real(rows - 1) / 2);
+  const Bound bound = {.bytes = queries.bytes() + out.bytes(),
+                       .operations = 2 * real(heads) *
+                                     (pairs * real(kNope + kRope + kValue) +
+                                      real(context * kLatent * (kNope + kValue)))};
+  meter.report("over latents, " + std::to_string(heads) + " heads, " + std::to_string(rows) +
+                   " tokens of " + std::to_string(context),
+               bound, 2, [&](int) {
+                 meter.with_launch(
+                     [&](const cuda::Launch& launch) {
+                       const cuda::ExpandedPlan plan =
+                           cuda::plan_expanded(op, launch.tables, launch.device,
+                                               launch.cublas != nullptr, launch.scratch.bytes());
+                       if (plan.least_rows > 0) cuda::attention_over_latents(op, plan, launch);
+                     },
+                     tables);
+               });
   meter.release();
 }
 
@@ -505,6 +517,11 @@ void bench_model(Meter& meter, const ModelShape& model) {
   bench_attention(meter, model, 8, 1, 8192);
   bench_attention(meter, model, 8, 1, 32768);
   bench_attention(meter, model, 32, 1, 32768);
+  if (model.attention.latent) {
+    bench_over_latents(meter, model.attention.heads, kPromptTokens, kPromptTokens);
+    bench_over_latents(meter, model.attention.heads, kPromptTokens, 32768);
+    bench_over_latents(meter, 128, 2048, 32768);
+  }
   for (const auto& [count, rows, context] :
        std::vector<std::array<std::int64_t, 3>>{{1, kPromptTokens, kPromptTokens},
                                                 {1, 2048, 32768},

@@ -75,16 +75,17 @@ class Decode {
                 .lm_head = DenseFormat::Int8},
                *ops_),
         pages_((static_cast<std::size_t>(options.steps) + kWarmUp + 63) / 64),
-        state_(description.spec, {.pages = std::ssize(pages_)}, ops_->memory()),
-        logits_(static_cast<std::size_t>(model_.spec().vocab)) {
+        state_(description.spec, {.pages = std::ssize(pages_)}, ops_->memory()) {
     std::iota(pages_.begin(), pages_.end(), 0);
   }
 
   // Bytes a second of the processor's experts.
   double run(const char* what, double sparse_layers, double read_rate) {
     std::vector<double> seconds, processor, bytes;
+    cuda::DecodeTimes before{};
     for (int i = 0; i < options_.steps + kWarmUp; ++i) {
       work_ = {};
+      if (i == kWarmUp + options_.steps / 2) before = cuda::decode_times(*ops_);
       const auto start = Clock::now();
       step(i);
       if (i < kWarmUp) continue;
@@ -106,8 +107,23 @@ class Decode {
         seconds[middle] / sparse_layers * 1e6, processor[middle] / sparse_layers * 1e6,
         bytes[middle] / sparse_layers * 1e-6, rate * 1e-9, 100 * rate / read_rate,
         (seconds[middle] - processor[middle]) / sparse_layers * 1e6);
+    print_layer(before, cuda::decode_times(*ops_));
     std::fflush(stdout);
     return rate;
+  }
+
+  // Means over the second half's layers that asked the processor.
+  static void print_layer(const cuda::DecodeTimes& from, const cuda::DecodeTimes& to) {
+    const auto layers = static_cast<double>(to.layers - from.layers);
+    if (layers == 0) return;
+    const auto mean = [&](double a, double b) { return (b - a) / layers * 1e6; };
+    const double waiting = mean(from.waiting, to.waiting);
+    const double processor = mean(from.processor, to.processor);
+    std::printf(
+        "    a layer that asks: mixer, norms, router %.1f us, asking %.1f, there and back %.1f, "
+        "the processor %.1f, adding %.1f\n",
+        mean(from.between, to.between), mean(from.asking, to.asking), waiting - processor,
+        processor, mean(from.adding, to.adding));
   }
 
  private:
@@ -119,7 +135,9 @@ class Decode {
     batch.positions = {static_cast<std::int32_t>(past)};
     batch.segments = {{.first_row = 0, .rows = 1, .past = past, .slot = 0, .pages = pages_}};
     batch.logit_rows = {0};
-    model_.forward(batch, state_, {logits_.data(), 1, model_.spec().vocab});
+    std::int32_t best = 0;
+    float value = 0;
+    model_.forward_best(batch, state_, {.count = 1, .ids = {&best, 1}, .values = {&value, 1}});
   }
 
   const Options& options_;
@@ -130,7 +148,6 @@ class Decode {
   Model model_;
   std::vector<std::int32_t> pages_;
   ModelState state_;
-  std::vector<float> logits_;
   std::mt19937 random_{1};
 };
 

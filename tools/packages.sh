@@ -5,8 +5,9 @@
 # .ci/run checks with.
 set -euo pipefail
 
-# Debian 12 has Boost 1.81 beside its default 1.74, Ubuntu 24.04 has 1.83.
-boost() { if apt-cache show libboost1.81-dev >/dev/null 2>&1; then echo libboost1.81-dev; else echo libboost-dev; fi; }
+# Debian 12 has Boost 1.81 beside its default 1.74, Ubuntu 24.04 has 1.83. Not asked of apt, which
+# knows no package before its first update.
+boost() { if (. /etc/os-release && [ "$ID$VERSION_ID" = debian12 ]); then echo libboost1.81-dev; else echo libboost-dev; fi; }
 
 build_packages() {
   echo g++ cmake ninja-build pkg-config python3 libgtest-dev libbenchmark-dev "$(boost)" nlohmann-json3-dev \
@@ -36,13 +37,11 @@ main() {
       need=$(missing $wanted | paste -sd' ')
       [ -z "$need" ] && exit 0
       if [ "$(id -u)" -ne 0 ]; then
-        echo "krasis: system packages are missing; install them with: sudo apt-get install -y $need" >&2
+        echo "krasis: system packages are missing; install them as root, or with: sudo sh -c 'apt-get update && apt-get install -y $need'" >&2
         exit 2
       fi
       echo "krasis: installing system packages: $need" >&2
-      # A fresh image has no package lists; then Boost's name could not be looked up either.
-      apt-get update -qq >&2
-      need=$("$0" missing "${2:-build}")
+      apt-get update -qq >&2  # a fresh image has no package lists
       DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >&2
       ;;
     *) echo "usage: packages.sh list|missing|install [build|all]" >&2; exit 2 ;;

@@ -51,17 +51,21 @@ Json to_json(const Rate& rate) {
 // Runs one request to its end and returns its last event.
 TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::int64_t generate) {
   std::promise<TokenEvent> done;
+  std::future<TokenEvent> ended = done.get_future();
   Request request;
   request.prompt = std::move(prompt);
   request.max_tokens = generate;
   request.ignore_end = true;
   request.sampling.temperature = 0;
-  engine.submit(std::move(request), [&](const TokenEvent& event) {
+  const RequestId id = engine.submit(std::move(request), [&](const TokenEvent& event) {
     if (event.finish != FinishReason::None) done.set_value(event);
   });
-  TokenEvent last = done.get_future().get();
+  while (ended.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready)
+    if (interrupt_flag().raised()) engine.cancel(id);
+  TokenEvent last = ended.get();
+  interrupt_flag().check("bench");
   if (last.finish == FinishReason::Failed)
-    throw Error(ErrorCode::Internal, "bench: a request failed: " + last.error);
+    throw Error(last.error_code, "bench: a request failed: " + last.error);
   return last;
 }
 
@@ -69,10 +73,10 @@ TokenEvent run_request(Engine& engine, std::vector<std::int32_t> prompt, std::in
 // another part of the text, so that routing spreads as it does in use.
 class PromptSource {
  public:
-  PromptSource(const BenchOptions& options, const LoadedModel& loaded)
-      : vocab_(static_cast<std::int32_t>(loaded.description.spec.vocab)) {
+  explicit PromptSource(const BenchOptions& options)
+      : vocab_(static_cast<std::int32_t>(described(options.model).spec.vocab)) {
     if (options.model.dummy && options.text.empty()) return;
-    text_ = encode_text_file(loaded.folder, options.text);
+    text_ = encode_text_file(find_model(options.model.model), options.text);
   }
 
   std::vector<std::int32_t> next(std::int64_t tokens) {
@@ -108,57 +112,54 @@ struct Figures {
   std::uint64_t planned_bytes, used_bytes;  // of the device's memory by this program; 0: none
 };
 
-// Prompts on top of tokens that are in the cache already, by the model itself: every run reads the
-// prefix again, since recurrent state cannot be taken back, and only the rest is timed.
-class PrefixedPrompts {
+// One sequence, by the model itself.
+class Sequence {
  public:
-  PrefixedPrompts(LoadedModel& loaded, std::int64_t prefix, std::int64_t tokens)
+  Sequence(LoadedModel& loaded, std::int64_t most_tokens)
       : model_(*loaded.model),
         chunk_(loaded.plan.pass_tokens),
-        prefix_(prefix),
-        pages_(static_cast<std::size_t>((prefix + tokens + kPageTokens - 1) / kPageTokens)),
+        pages_(static_cast<std::size_t>((most_tokens + kPageTokens - 1) / kPageTokens)),
         state_(model_.spec(),
                {.pages = static_cast<std::int64_t>(pages_.size()),
                 .page_tokens = kPageTokens,
                 .slots = 1,
                 .kv_type = loaded.kv_type},
-               model_.memory()),
-        logits_(static_cast<std::size_t>(model_.spec().vocab)) {
+               model_.memory()) {
     std::iota(pages_.begin(), pages_.end(), 0);
   }
 
-  // Seconds for all ids behind the prefix.
-  double seconds(std::span<const std::int32_t> ids) {
-    run(ids.first(static_cast<std::size_t>(prefix_)), 0);
+  void begin() { past_ = 0; }
+
+  // The sequence goes on with these; what the model would have chosen is found and not used.
+  // Seconds.
+  double run(std::span<const std::int32_t> ids) {
     const auto start = std::chrono::steady_clock::now();
-    run(ids.subspan(static_cast<std::size_t>(prefix_)), prefix_);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  }
-
- private:
-  static constexpr std::int64_t kPageTokens = 64;
-
-  void run(std::span<const std::int32_t> ids, std::int64_t past) {
     while (!ids.empty()) {
       const auto count = std::min(chunk_, static_cast<std::int64_t>(ids.size()));
       const auto part = ids.first(static_cast<std::size_t>(count));
       Batch batch;
       batch.ids.assign(part.begin(), part.end());
       batch.positions.resize(part.size());
-      std::iota(batch.positions.begin(), batch.positions.end(), static_cast<std::int32_t>(past));
-      batch.segments = {{.first_row = 0, .rows = count, .past = past, .slot = 0, .pages = pages_}};
+      std::iota(batch.positions.begin(), batch.positions.end(), static_cast<std::int32_t>(past_));
+      batch.segments = {{.first_row = 0, .rows = count, .past = past_, .slot = 0, .pages = pages_}};
       batch.logit_rows = {static_cast<std::int32_t>(count - 1)};
-      model_.forward(batch, state_, {logits_.data(), 1, model_.spec().vocab});
+      interrupt_flag().check("bench");
+      std::int32_t best = 0;
+      float value = 0;
+      model_.forward_best(batch, state_, {.count = 1, .ids = {&best, 1}, .values = {&value, 1}});
       ids = ids.subspan(part.size());
-      past += count;
+      past_ += count;
     }
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
+ private:
+  static constexpr std::int64_t kPageTokens = 64;
+
   Model& model_;
-  std::int64_t chunk_, prefix_;
+  std::int64_t chunk_, past_ = 0;
   std::vector<std::int32_t> pages_;
   ModelState state_;
-  std::vector<float> logits_;  // [1, vocab]
 };
 
 constexpr std::int64_t kWarmUpPrompt = 128, kWarmUpTokens = 4;
@@ -168,14 +169,17 @@ std::int64_t longest(const BenchOptions& options) {
   return *std::max_element(options.prompt_tokens.begin(), options.prompt_tokens.end());
 }
 
+// Prompts on top of tokens that are in the cache already: every run reads the prefix again, since
+// recurrent state cannot be taken back, and only the rest is timed.
 void measure_prefixed(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
                       Figures& figures) {
   for (const std::int64_t tokens : options.prompt_tokens) {
-    PrefixedPrompts prefixed(loaded, options.prefix, tokens);
+    Sequence sequence(loaded, options.prefix + tokens);
     std::vector<double> rates;
     for (int i = 0; i < options.repeat; ++i) {
-      const auto ids = prompts.next(options.prefix + tokens);
-      rates.push_back(static_cast<double>(tokens) / prefixed.seconds(ids));
+      sequence.begin();
+      sequence.run(prompts.next(options.prefix));
+      rates.push_back(static_cast<double>(tokens) / sequence.run(prompts.next(tokens)));
     }
     figures.prefill.push_back({options.prefix, tokens, rate_of(rates), 0});
   }
@@ -187,14 +191,16 @@ cuda::DecodePairs pairs_so_far(const LoadedModel& loaded) {
 
 // With the share of experts that the processor had since `before`: residents follow what is chosen.
 double decode_bound(const LoadedModel& loaded, const MachineRates& machine,
-                    const cuda::DecodePairs& before) {
+                    const cuda::DecodePairs& before, std::int64_t context) {
   const cuda::DecodePairs now = pairs_so_far(loaded);
   std::optional<double> hits;
   if (now.all > before.all) {
     hits = 1 - static_cast<double>(now.on_processor - before.on_processor) /
                    static_cast<double>(now.all - before.all);
   }
-  return decode_rates(loaded.description.spec, loaded.types, loaded.plan, machine, hits).bound;
+  return decode_rates(loaded.description.spec, loaded.types, loaded.plan, machine,
+                      {.context = context, .hits = hits})
+      .bound;
 }
 
 void measure_with_engine(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
@@ -210,16 +216,28 @@ void measure_with_engine(const BenchOptions& options, LoadedModel& loaded, Promp
     }
     figures.prefill.push_back({0, tokens, rate_of(rates), 0});
   }
+  figures.used_bytes = loaded.ops->memory().used_bytes();
+}
+
+// Tokens one by one, each given and not chosen: a made-up model that writes by itself repeats
+// itself, and asks for the same experts again and again.
+void measure_decode(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts,
+                    Figures& figures) {
+  Sequence sequence(loaded, kDecodePrompt + options.generate);
   std::vector<double> rates, bounds;
   for (int i = 0; i < options.repeat; ++i) {
+    sequence.begin();
+    sequence.run(prompts.next(kDecodePrompt));
     const cuda::DecodePairs before = pairs_so_far(loaded);
-    const TokenEvent last = run_request(engine, prompts.next(kDecodePrompt), options.generate);
-    rates.push_back(static_cast<double>(options.generate - 1) / last.decode_ms * 1e3);
-    bounds.push_back(decode_bound(loaded, figures.machine, before));
+    double seconds = 0;
+    for (const std::int32_t& id : prompts.next(options.generate))
+      seconds += sequence.run(std::span(&id, 1));
+    rates.push_back(static_cast<double>(options.generate) / seconds);
+    bounds.push_back(
+        decode_bound(loaded, figures.machine, before, kDecodePrompt + options.generate / 2));
   }
   figures.decode = rate_of(rates);
   figures.decode_bound = rate_of(bounds).median;
-  figures.used_bytes = loaded.ops->memory().used_bytes();
 }
 
 Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& prompts) {
@@ -228,9 +246,12 @@ Figures measure(const BenchOptions& options, LoadedModel& loaded, PromptSource& 
   figures.machine = loaded.rates;
   if (figures.machine.ram == 0) figures.machine.ram = measure_read_rate(*loaded.pool);
   measure_with_engine(options, loaded, prompts, figures);
+  measure_decode(options, loaded, prompts, figures);
   if (options.prefix > 0) measure_prefixed(options, loaded, prompts, figures);
   for (PrefillRow& row : figures.prefill)
-    row.bound = prompt_rates(spec, loaded.plan, figures.machine, row.tokens).bound;
+    row.bound = prompt_rates(spec, loaded.types, loaded.plan, figures.machine,
+                             {.tokens = row.tokens, .past = row.prefix})
+                    .bound;
   if (loaded.plan.on_device) figures.planned_bytes = total_bytes(loaded.plan.vram) - kDriverBytes;
   return figures;
 }
@@ -264,8 +285,9 @@ void print_table(const Figures& figures, const LoadedModel& loaded) {
   }
   fmt::print(
       "prefill's bound: {:.2f} GB of experts a pass of {} tokens at {:.1f} GB/s, or {:.2f} GFLOP a "
-      "token at {:.0f} TFLOP/s (a product of [8192, 4096] and [4096, 4096]); what the processor "
-      "computes of shorter prompts comes on top\n",
+      "token and attention's scores at {:.0f} TFLOP/s (a product of [8192, 4096] and [4096, "
+      "4096]); "
+      "what the processor computes of shorter prompts comes on top\n",
       static_cast<double>(plan.streamed_bytes) / 1e9, plan.pass_tokens, machine.link / 1e9,
       operations_a_token(spec) / 1e9, machine.operations / 1e12);
   fmt::print(
@@ -311,6 +333,7 @@ void print_json(const Figures& figures, const BenchOptions& options, const Loade
       {"prefill", prefill},
       {"decode",
        {{"tokens", options.generate},
+        {"given", prompt_kind},
         {"tokens_per_second", to_json(figures.decode)},
         {"bound", bound_json(figures.decode_bound, figures.decode)},
         {"bytes_per_token", decode_weight_bytes(spec, bytes_per_weight(loaded.types))}}},
@@ -322,7 +345,8 @@ void print_json(const Figures& figures, const BenchOptions& options, const Loade
       {"link_bytes_per_second", figures.machine.link},
       {"vram_bytes_per_second", figures.machine.vram},
       {"operations_per_second", figures.machine.operations}};
-  fmt::print("{}\n", report.dump());
+  // A folder's name may be any bytes.
+  fmt::print("{}\n", report.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 // Tokens of the longest sequence that is measured.
@@ -354,11 +378,11 @@ BenchOptions completed(BenchOptions options) {
 int run_bench(const BenchOptions& asked) {
   install_interrupt_handler();
   const BenchOptions options = completed(asked);
+  PromptSource prompts(options);
   LoadedModel loaded = load_model_with_bar(options.model, interrupt_flag());
-  PromptSource prompts(options, loaded);
   const Figures figures = measure(options, loaded, prompts);
   if (!options.json) {
-    fmt::print("{}, {} layers, {}, prompts of {}, median of {}\n",
+    fmt::print("{}, {} layers, {}, prompts of {}, decode given tokens of the same, median of {}\n",
                loaded.folder.filename().string(), loaded.description.spec.layers.size(),
                loaded.ops->name(), prompts.kind(), options.repeat);
     print_table(figures, loaded);
@@ -373,6 +397,7 @@ int run_bench(const BenchOptions& asked) {
 void declare_bench(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<BenchOptions>();
   declare_model_options(command, options->model);
+  add_threads_option(command, options->model.threads);
   command.add_option("--prompt-tokens", options->prompt_tokens, "prompt lengths to measure")
       ->check(at_least(1))
       ->delimiter(',')

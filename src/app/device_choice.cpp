@@ -6,6 +6,7 @@
 
 #include "app/option_checks.h"
 #include "base/log.h"
+#include "engine/cache_plan.h"
 #include "model/state.h"
 #include "residency/device_sizes.h"
 #include "weights/cache_plan.h"
@@ -32,7 +33,18 @@ std::optional<int> device_number(const std::string& text) {
 
 std::string check_selection(const std::string& text) {
   if (text == "auto" || text == "none" || device_number(text)) return "";
+  if (text.find(',') != std::string::npos)
+    return "\"" + text + "\" names several GPUs, a model runs on one; give one number";
   return "\"" + text + "\" is not auto, none or the number of one GPU";
+}
+
+std::string check_count(const std::string& text) {
+  if (whole_number(text) == 1) return "";
+  return "is \"" + text + "\", but a model runs on one GPU; choose it with --selected-gpus";
+}
+
+std::string refuse_partition(const std::string& text) {
+  return "is \"" + text + "\", but all layers run on one GPU; leave it out";
 }
 
 std::string check_divisor(const std::string& text) {
@@ -64,6 +76,20 @@ DeviceChoice named_device(const DeviceSelection& selection, const ModelSpec& spe
   return choice_of(selection, spec, request, devices.found[static_cast<std::size_t>(index)]);
 }
 
+void refuse_device_settings(const DeviceSelection& selection) {
+  const DeviceSelection usual;
+  const char* given = nullptr;
+  if (selection.vram_limit_bytes != usual.vram_limit_bytes) given = "--vram-limit";
+  if (selection.vram_reserve_bytes != usual.vram_reserve_bytes) given = "--vram-reserve";
+  if (selection.expert_divisor != usual.expert_divisor) given = "--expert-divisor";
+  if (selection.prompt_threshold != usual.prompt_threshold) given = "--gpu-prefill-threshold";
+  if (given == nullptr) return;
+  throw Error(ErrorCode::InvalidArgument,
+              fmt::format("devices: {} means nothing with --selected-gpus none; leave out one of "
+                          "the two",
+                          given));
+}
+
 }  // namespace
 
 void declare_device_options(CLI::App& command, DeviceSelection& selection) {
@@ -72,6 +98,13 @@ void declare_device_options(CLI::App& command, DeviceSelection& selection) {
                   "GPU to run on: its number, none, or auto for the first one that is large enough")
       ->check(CLI::Validator(check_selection, "GPU"))
       ->capture_default_str();
+  const auto nothing = [](const std::string& /*text*/) {};
+  command.add_option_function<std::string>("--num-gpus", nothing, "1: a model runs on one GPU")
+      ->check(CLI::Validator(check_count, "1"));
+  command
+      .add_option_function<std::string>("--pp-partition", nothing,
+                                        "refused: layers are not divided among GPUs")
+      ->check(CLI::Validator(refuse_partition, "NONE"));
   command
       .add_option("--vram-limit", selection.vram_limit_bytes,
                   "most GPU memory to use, such as 16GiB; 0: all")
@@ -114,6 +147,8 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
   if (options.device.expert_divisor != "auto")
     request.expert_divisor = whole_number(options.device.expert_divisor);
   request.prompt_threshold = options.device.prompt_threshold;
+  request.ram_bytes = available_memory_bytes();
+  request.force = options.force_load;
   request.context_length = options.context_length;
   request.max_sequences = options.max_sequences;
   request.prompt_chunk = options.prompt_chunk;
@@ -134,7 +169,10 @@ DeviceRoom device_room(const DeviceSelection& selection, std::uint64_t bytes) {
 
 std::optional<DeviceChoice> choose_device(const DeviceSelection& selection, const ModelSpec& spec,
                                           const PlanRequest& request) {
-  if (selection.gpus == "none") return std::nullopt;
+  if (selection.gpus == "none") {
+    refuse_device_settings(selection);
+    return std::nullopt;
+  }
   if (const auto number = device_number(selection.gpus))
     return named_device(selection, spec, request, *number);
   const cuda::Devices devices = cuda::list_devices();

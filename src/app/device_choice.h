@@ -12,7 +12,7 @@
 namespace krasis {
 
 // Declares --selected-gpus, --vram-limit, --vram-reserve, --expert-divisor and
-// --gpu-prefill-threshold.
+// --gpu-prefill-threshold; and --num-gpus and --pp-partition, which refuse more than one GPU.
 void declare_device_options(CLI::App& command, DeviceSelection& selection);
 
 // How the options keep a model's weights; a number that is kept as stored has `stored_bytes`.

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "app/command.h"
+#include "app/model_options.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "config/model_location.h"
@@ -70,13 +71,14 @@ int run_render(const std::string& model) {
 
 void declare_tokenize(CLI::App& command, std::function<int()>& run) {
   auto model = std::make_shared<std::string>();
-  command.add_option("model", *model, "model folder, or a name in $KRASIS_HOME/models")->required();
+  add_model_option(command, *model);
   run = [model] { return run_tokenize(*model); };
 }
 
 void declare_render(CLI::App& command, std::function<int()>& run) {
   auto model = std::make_shared<std::string>();
-  command.add_option("model", *model, "model folder, a name, or a .jinja file")->required();
+  command.add_option("model,--model-path", *model, "model folder, a name, or a .jinja file")
+      ->required();
   run = [model] { return run_render(*model); };
 }
 

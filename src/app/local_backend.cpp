@@ -66,9 +66,10 @@ SamplingOptions sampling_defaults(const std::filesystem::path& model_folder) {
   std::error_code failed;
   if (!std::filesystem::exists(path, failed)) return sampling;
   const nlohmann::json config = nlohmann::json::parse(read_file(path), nullptr, false);
-  if (!config.is_object())
+  if (!config.is_object()) {
     throw Error(ErrorCode::Corrupt,
                 "generation_config.json: " + path.string() + ": is no JSON object");
+  }
   sampling.temperature = number_or(config, "temperature", 1, 0, 100);
   sampling.top_p = number_or(config, "top_p", 1, 1e-6F, 1);
   sampling.top_k = static_cast<std::int64_t>(number_or(config, "top_k", 0, 0, 1e6F));
@@ -79,21 +80,27 @@ SamplingOptions sampling_defaults(const std::filesystem::path& model_folder) {
   return sampling;
 }
 
-ChatTemplate chat_template_of(const text::Tokenizer& tokenizer,
-                              const std::filesystem::path& model_folder) {
-  if (tokenizer.chat_templates().empty()) {
-    throw Error(ErrorCode::NotFound,
-                "chat template: " + model_folder.string() +
-                    ": there is none in tokenizer_config.json or chat_template.jinja; use a model "
-                    "made for chats, or complete plain text");
-  }
-  return {tokenizer.chat_templates().front().text, model_folder.filename().string()};
+LocalWords read_words(const std::filesystem::path& model_folder) {
+  LocalWords words = {.tokenizer = text::Tokenizer::load(model_folder), .chat_template = {}};
+  const auto& templates = words.tokenizer.chat_templates();
+  if (!templates.empty())
+    words.chat_template.emplace(templates.front().text, model_folder.filename().string());
+  return words;
 }
 
-LocalBackend::LocalBackend(LoadedModel& loaded, const LocalBackendOptions& options)
+void require_template(const LocalWords& words, const std::filesystem::path& model_folder) {
+  if (words.chat_template) return;
+  throw Error(ErrorCode::NotFound,
+              "chat template: " + model_folder.string() +
+                  ": there is none in tokenizer_config.json or chat_template.jinja; use a model "
+                  "made for chats, or complete plain text");
+}
+
+LocalBackend::LocalBackend(LoadedModel& loaded, LocalWords words,
+                           const LocalBackendOptions& options)
     : loaded_(loaded),
       options_(options),
-      tokenizer_(text::Tokenizer::load(loaded.folder)),
+      words_(std::move(words)),
       engine_(*loaded.model, loaded.engine_options()) {}
 
 LocalBackend::~LocalBackend() = default;
@@ -105,24 +112,25 @@ std::string LocalBackend::description() const {
 ChatUsage LocalBackend::send(const std::vector<ChatMessage>& messages,
                              const std::function<void(const ChatDelta&)>& on_delta,
                              const CancelFlag& cancel) {
-  if (!template_) template_.emplace(chat_template_of(tokenizer_, loaded_.folder));
+  require_template(words_, loaded_.folder);
   ChatTemplate::Input input;
   input.messages = nlohmann::ordered_json::array();
   for (const ChatMessage& message : messages)
     input.messages.push_back({{"role", message.role}, {"content", message.content}});
   input.variables["add_generation_prompt"] = true;
-  if (tokenizer_.bos()) input.variables["bos_token"] = tokenizer_.bos()->text;
-  if (tokenizer_.eos()) input.variables["eos_token"] = tokenizer_.eos()->text;
+  if (words_.tokenizer.bos()) input.variables["bos_token"] = words_.tokenizer.bos()->text;
+  if (words_.tokenizer.eos()) input.variables["eos_token"] = words_.tokenizer.eos()->text;
   input.now = local_time_now();
-  const std::string prompt = template_->render(input);
+  const std::string prompt = words_.chat_template->render(input);
   const bool inside = prompt.ends_with("<think>\n") || prompt.ends_with("<think>");
-  return generate(tokenizer_.encode(prompt), inside, on_delta, cancel);
+  return generate(words_.tokenizer.encode(prompt), inside, on_delta, cancel);
 }
 
 ChatUsage LocalBackend::complete(const std::string& prompt,
                                  const std::function<void(const ChatDelta&)>& on_delta,
                                  const CancelFlag& cancel) {
-  return generate(tokenizer_.encode(prompt, {.add_special_tokens = true}), false, on_delta, cancel);
+  return generate(words_.tokenizer.encode(prompt, {.add_special_tokens = true}), false, on_delta,
+                  cancel);
 }
 
 ChatUsage LocalBackend::generate(std::vector<std::int32_t> prompt, bool starts_inside_reasoning,
@@ -141,7 +149,7 @@ ChatUsage LocalBackend::generate(std::vector<std::int32_t> prompt, bool starts_i
   request.sampling = options_.sampling;
   const RequestId id =
       engine_.submit(std::move(request), [&](const TokenEvent& event) { events.push(event); });
-  text::Detokenizer detokenizer(tokenizer_, true);
+  text::Detokenizer detokenizer(words_.tokenizer, true);
   text::ReasoningSplitter splitter({.starts_inside = starts_inside_reasoning});
   const auto show = [&](const text::ReasoningPiece& piece) {
     if (!piece.reasoning.empty() || !piece.answer.empty())
@@ -163,7 +171,7 @@ ChatUsage LocalBackend::generate(std::vector<std::int32_t> prompt, bool starts_i
     if (event->finish == FinishReason::None) continue;
     show(splitter.push(detokenizer.finish()));
     show(splitter.finish());
-    if (event->finish == FinishReason::Failed) throw Error(ErrorCode::Internal, event->error);
+    if (event->finish == FinishReason::Failed) throw Error(event->error_code, event->error);
     usage.prompt_tokens = event->prompt_tokens;
     usage.completion_tokens = event->generated_tokens;
     usage.total_seconds = since_start();

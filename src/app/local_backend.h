@@ -18,9 +18,15 @@ namespace krasis {
 // can use are an Error(Corrupt) naming the key.
 SamplingOptions sampling_defaults(const std::filesystem::path& model_folder);
 
-// The model's default chat template. Throws Error(NotFound) if it has none.
-ChatTemplate chat_template_of(const text::Tokenizer& tokenizer,
-                              const std::filesystem::path& model_folder);
+// What turns messages into tokens and tokens into words: files beside the weights.
+struct LocalWords {
+  text::Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat_template;  // the model's default one
+};
+LocalWords read_words(const std::filesystem::path& model_folder);
+
+// Throws Error(NotFound) if there is none.
+void require_template(const LocalWords& words, const std::filesystem::path& model_folder);
 
 struct LocalBackendOptions {
   std::int64_t max_tokens = 0;  // of one answer; 0: as the context allows
@@ -30,7 +36,7 @@ struct LocalBackendOptions {
 class LocalBackend final : public ChatBackend {
  public:
   // `loaded` outlives the backend.
-  LocalBackend(LoadedModel& loaded, const LocalBackendOptions& options);
+  LocalBackend(LoadedModel& loaded, LocalWords words, const LocalBackendOptions& options);
   ~LocalBackend() override;
 
   std::string description() const override;
@@ -50,8 +56,7 @@ class LocalBackend final : public ChatBackend {
 
   LoadedModel& loaded_;
   LocalBackendOptions options_;
-  text::Tokenizer tokenizer_;
-  std::optional<ChatTemplate> template_;
+  LocalWords words_;
   Engine engine_;
 };
 

@@ -1,10 +1,17 @@
 // The program: finds the command, runs it, and turns what it throws into one sentence and an exit
 // code.
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <fcntl.h>
 #include <filesystem>
+#include <fmt/format.h>
 #include <new>
+#include <sstream>
+#include <unistd.h>
 
 #include "app/command.h"
 #include "base/error.h"
@@ -45,10 +52,49 @@ int exit_code_of(ErrorCode code) {
   return kFailed;
 }
 
+// An option that is also a positional stands in both lists; the second time it says so.
+class HelpFormatter final : public CLI::Formatter {
+ public:
+  std::string make_option(const CLI::Option* option, bool is_positional) const override {
+    if (is_positional || !option->get_positional())
+      return CLI::Formatter::make_option(option, is_positional);
+    std::stringstream out;
+    CLI::detail::format_help(out, make_option_name(option, false) + " TEXT", "the same, by name",
+                             column_width_);
+    return out.str();
+  }
+};
+
+// What was opened next would otherwise take the place of a stream that the caller has closed, and
+// be written to as if it were that.
+void keep_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) != -1 || errno != EBADF) continue;
+    // Standard output cannot be written then, which is an error as ever.
+    ::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+// What the commands have printed must have arrived.
+int flushed(int exit_code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+  throw Error(ErrorCode::Io,
+              fmt::format("output: standard output cannot be written: {}", std::strerror(errno)));
+}
+
+void refuse_unknown_command(const char* word) {
+  const auto is_named = [&](const Command& command) { return command.name == word; };
+  if (*word == '-' || std::ranges::any_of(kCommands, is_named)) return;
+  const std::string problem =
+      *word == '\0' ? "no command is named" : fmt::format("\"{}\" is no command", word);
+  throw Error(ErrorCode::InvalidArgument, problem + "; `krasis --help` lists the commands");
+}
+
 int run_program(int argc, char** argv) {
   CLI::App app(
       "krasis runs Mixture-of-Experts language models that are larger than the GPU's memory");
   app.require_subcommand(1);
+  app.formatter(std::make_shared<HelpFormatter>());
   app.set_version_flag("--version", "krasis " KRASIS_VERSION);
   std::function<int()> chosen;
   for (const Command& command : kCommands) {
@@ -57,12 +103,13 @@ int run_program(int argc, char** argv) {
     command.declare(*sub, *run);
     sub->callback([run, &chosen] { chosen = *run; });
   }
+  refuse_unknown_command(argc > 1 ? argv[1] : "");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+    return flushed(app.exit(help));
   } catch (const CLI::CallForVersion& version) {
-    return app.exit(version);
+    return flushed(app.exit(version));
   } catch (const CLI::ParseError& error) {
     const auto named = app.get_subcommands();
     const std::string hint = named.empty()
@@ -71,7 +118,7 @@ int run_program(int argc, char** argv) {
     std::fprintf(stderr, "krasis: %s; %s\n", error.what(), hint.c_str());
     return kUsage;
   }
-  return chosen();
+  return flushed(chosen());
 }
 
 }  // namespace
@@ -84,6 +131,7 @@ int main(int argc, char** argv) {
   if (argc > 0 && std::filesystem::path(argv[0]).filename() == "krasis-chat")
     words.insert(words.begin() + 1, chat.data());
   try {
+    krasis::keep_standard_streams();
     return krasis::run_program(static_cast<int>(words.size()), words.data());
   } catch (const krasis::Error& error) {
     std::fprintf(stderr, "krasis: %s\n", error.what());

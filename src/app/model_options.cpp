@@ -11,6 +11,7 @@
 #include "app/option_checks.h"
 #include "app/progress_bar.h"
 #include "base/log.h"
+#include "budget/remedy.h"
 #include "config/home.h"
 #include "config/model_location.h"
 #include "cpu/cpu_ops.h"
@@ -26,9 +27,6 @@
 
 namespace krasis {
 namespace {
-
-// Above this share of the free memory a model is refused: the rest of the system needs some.
-constexpr double kMemoryShare = 0.95;
 
 // Longer than a GPU takes for a few layers in which there is nothing for the processor, as waking a
 // sleeping team costs more than a layer.
@@ -47,19 +45,9 @@ void add_format_option(CLI::App& command, const std::string& name, DenseFormat& 
           [&format](const std::string& type) {
             format = type == "int8" ? DenseFormat::Int8 : DenseFormat::AsStored;
           },
-          what + ": bf16 (as stored) or int8; " + standard + " if not given")
-      ->check(CLI::IsMember({"bf16", "int8"}));
-}
-
-void refuse_too_large(const ModelOptions& options, std::uint64_t expert_bytes) {
-  const std::size_t free_bytes = available_memory_bytes();
-  if (options.force_load || free_bytes == 0) return;
-  if (static_cast<double>(expert_bytes) <= kMemoryShare * static_cast<double>(free_bytes)) return;
-  throw Error(
-      ErrorCode::OutOfMemory,
-      fmt::format("memory: the experts need {:.1f} GB and {:.1f} GB are free; close other "
-                  "programs, use --cpu-expert-bits 4, or insist with --force-load",
-                  static_cast<double>(expert_bytes) / 1e9, static_cast<double>(free_bytes) / 1e9));
+          what + ": bf16 (as stored) or int8")
+      ->check(CLI::IsMember({"bf16", "int8"}))
+      ->default_str(standard);
 }
 
 std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedModel& loaded,
@@ -68,7 +56,6 @@ std::unique_ptr<ExpertStore> load_experts(const ModelOptions& options, LoadedMod
   if (options.expert_bits == 16) return make_plain_experts(loaded.description, *loaded.source);
   const ExpertCachePlan plan = plan_expert_cache(spec, tiles.type);
   if (plan.layers.empty()) return nullptr;
-  refuse_too_large(options, plan.arena_bytes);
   if (options.dummy) return make_dummy_tile_experts(spec, tiles);
   if (!options.cache) return make_tile_experts(loaded.description, *loaded.source, tiles);
   OpenedExperts opened =
@@ -92,6 +79,7 @@ std::int64_t stored_bytes(const LoadedModel& loaded) {
 void load_on_processor(const ModelOptions& options, const PlanRequest& request,
                        LoadedModel& loaded) {
   loaded.plan = make_plan(loaded.description.spec, request);
+  for (const std::string& note : loaded.plan.notes) log::info("budget: " + note);
   loaded.ops = cpu::make_cpu_ops(*loaded.pool);
   loaded.experts = std::move(loaded.host_experts);
   loaded.model = std::make_unique<Model>(loaded.description, *loaded.source, loaded.experts.get(),
@@ -208,6 +196,11 @@ void raise_interrupt(int /*signal*/) {
 
 }  // namespace
 
+void add_model_option(CLI::App& command, std::string& model) {
+  command.add_option("model,--model-path", model, "model folder, or a name in $KRASIS_HOME/models")
+      ->required();
+}
+
 void add_group_option(CLI::App& command, int& group) {
   command.add_option("--expert-group", group, "columns that share an expert weight's scale")
       ->check(CLI::IsMember({32, 64, 128}))
@@ -226,11 +219,36 @@ void add_kv_option(CLI::App& command, DType& kv_type) {
       ->default_str("bf16");
 }
 
-void declare_model_options(CLI::App& command, ModelOptions& options, bool positional) {
+void add_threads_option(CLI::App& command, int& threads) {
   command
-      .add_option(positional ? "model,--model-path" : "--model-path", options.model,
-                  "model folder, or a name in $KRASIS_HOME/models")
-      ->required();
+      .add_option("--krasis-threads,--threads", threads,
+                  "threads that compute; 0: one for each physical core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+}
+
+void add_context_option(CLI::App& command, std::int64_t& length) {
+  command
+      .add_option("--context-length", length,
+                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
+      ->check(at_least(0))
+      ->capture_default_str();
+}
+
+void add_force_option(CLI::App& command, bool& force) {
+  command.add_flag("--force-load", force, "go on although RAM looks too small");
+}
+
+void add_concurrency_option(CLI::App& command, std::int64_t& sequences) {
+  sequences = EngineOptions{}.max_sequences;
+  command
+      .add_option("--max-concurrent", sequences, "requests computed at the same time; others wait")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+}
+
+void declare_model_options(CLI::App& command, ModelOptions& options) {
+  add_model_option(command, options.model);
   command
       .add_option("--cpu-expert-bits", options.expert_bits,
                   "routed experts on the CPU: 4, 8, or 16 for the checkpoint's own numbers")
@@ -243,23 +261,16 @@ void declare_model_options(CLI::App& command, ModelOptions& options, bool positi
   add_format_option(command, "--dense-mlp-quant", options.dense.dense_mlp, "dense MLP weights");
   add_format_option(command, "--lm-head-quant", options.dense.lm_head, "LM head weights");
   add_kv_option(command, options.kv_type);
-  command
-      .add_option("--krasis-threads,--threads", options.threads,
-                  "threads that compute; 0: one for each physical core")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
   declare_device_options(command, options.device);
-  command
-      .add_option("--context-length", options.context_length,
-                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
-      ->check(at_least(0));
-  command.add_flag("--force-load", options.force_load, "load although memory looks too small");
+  add_context_option(command, options.context_length);
+  add_force_option(command, options.force_load);
   command
       .add_option_function<std::string>(
           "--load-format",
           [&options](const std::string& source) { options.dummy = source == "dummy"; },
           "auto, or dummy: made-up weights from config.json alone")
-      ->check(CLI::IsMember({"auto", "dummy"}));
+      ->check(CLI::IsMember({"auto", "dummy"}))
+      ->default_str("auto");
   command
       .add_option("--layers", options.layers, "with dummy weights: only the first so many layers")
       ->check(at_least(0));
@@ -269,9 +280,16 @@ void set_weights(ModelOptions& options, const std::string& name) {
   const DenseFormat dense = name == "bf16" ? DenseFormat::AsStored : DenseFormat::Int8;
   options.expert_bits = name == "bf16" ? 16 : name == "int8" ? 8 : 4;
   options.dense = {dense, dense, dense, dense};
+  if (options.expert_bits == 16) options.group = 0;
 }
 
 ModelDescription described(const ModelOptions& options) {
+  if (options.expert_bits == 16 && options.group > 0) {
+    throw Error(ErrorCode::InvalidArgument,
+                fmt::format("model: --expert-group {} means nothing with experts of 16 bits, which "
+                            "have no scales; leave it out",
+                            options.group));
+  }
   ModelDescription description = read_model_description(find_model(options.model));
   auto& layers = description.spec.layers;
   if (options.layers > 0) {
@@ -308,6 +326,7 @@ LoadedModel load_model(const ModelOptions& options, const CancelFlag& cancel,
   loaded.types = weight_types(options, spec, stored_bytes(loaded));
   const PlanRequest request = plan_request(options, spec, loaded.types);
   auto device = choose_device(options.device, spec, request);
+  if (!device) make_plan(spec, request);  // refused before anything is loaded
   loaded.host_experts = load_experts(options, loaded, tiles);
   cancel.check("model");
   ThreadPoolOptions pool{.threads = options.threads};
@@ -323,7 +342,7 @@ EngineOptions LoadedModel::engine_options() const {
   return {.context_length = asked_context,
           .max_sequences = plan.sequences,
           .prompt_chunk = plan.pass_tokens,
-          .cache_bytes = plan.on_device ? plan.cache_bytes : 0,
+          .cache_bytes = plan.cache_bytes,
           .kv_type = kv_type};
 }
 

@@ -53,21 +53,25 @@ struct ModelOptions {
   std::int64_t logit_rows = 0;    // of a step, at most; 0: one a sequence
 };
 
-// Declares --cpu-expert-bits, --attention-quant and the others on a command. `model` as a
-// positional where `positional`, as --model-path otherwise.
-void declare_model_options(CLI::App& command, ModelOptions& options, bool positional = true);
+// Declare one option each, alike on every command that has it.
+void add_model_option(CLI::App& command, std::string& model);  // MODEL or --model-path
+void add_group_option(CLI::App& command, int& group);          // 0 stays if it is not given
+void add_kv_option(CLI::App& command, DType& kv_type);         // bf16 or fp8_e4m3
+void add_threads_option(CLI::App& command, int& threads);
+void add_context_option(CLI::App& command, std::int64_t& length);
+void add_force_option(CLI::App& command, bool& force);
+void add_concurrency_option(CLI::App& command, std::int64_t& sequences);  // 8 if it is not given
 
-// Declares --expert-group; 0 stays where it is not given.
-void add_group_option(CLI::App& command, int& group);
-
-// Declares --kv-dtype: bf16 or fp8_e4m3.
-void add_kv_option(CLI::App& command, DType& kv_type);
+// Declares the model, how its weights are kept and where, --context-length, --force-load,
+// --load-format and --layers.
+void declare_model_options(CLI::App& command, ModelOptions& options);
 
 // Sets bits and dense formats as `krasis trace` and `krasis perplexity` name them: "bf16"
 // everything as stored, "int8" experts and dense INT8, "int4" experts INT4 and dense INT8.
 void set_weights(ModelOptions& options, const std::string& name);
 
-// The model's description, with as many layers as the options say.
+// The model's description, with as many layers as the options say. Throws Error(InvalidArgument)
+// for options that mean nothing together.
 ModelDescription described(const ModelOptions& options);
 
 // A model in memory with everything it stands on; members are destroyed in reverse order.

@@ -8,8 +8,6 @@
 namespace krasis {
 namespace {
 
-constexpr double kLeastRate = 0.001, kMostRate = 1e6;
-
 // The number and what follows it.
 template <typename Number>
 std::optional<std::pair<Number, std::string_view>> leading_number(const std::string& text) {
@@ -46,6 +44,8 @@ std::optional<std::uint64_t> size_from(const std::string& text) {
 CLI::Validator at_least(std::int64_t least) {
   const auto problem = [least](std::string& text) {
     const auto parsed = leading_number<std::int64_t>(text);
+    if (!parsed && !text.empty() && text.find_first_not_of("0123456789") == std::string::npos)
+      return fmt::format("is {}, choose less than 2^63", text);
     if (!parsed || !parsed->second.empty())
       return fmt::format("is \"{}\", choose a whole number, {} or more", text, least);
     if (parsed->first < least) return fmt::format("is {}, choose {} or more", text, least);
@@ -66,16 +66,22 @@ CLI::Validator size_of_at_least(std::uint64_t least_bytes) {
   return {problem, "SIZE"};
 }
 
-CLI::Validator usable_rate() {
-  const auto problem = [](std::string& text) {
+CLI::Validator number_of(double least, double most) {
+  const auto problem = [least, most](std::string& text) {
     const auto parsed = leading_number<double>(text);
     // False for what is no number, too.
-    if (parsed && parsed->second.empty() && parsed->first >= kLeastRate &&
-        parsed->first <= kMostRate)
+    if (parsed && parsed->second.empty() && parsed->first >= least && parsed->first <= most)
       return std::string();
-    return fmt::format("is \"{}\", choose {} to {:.0f}", text, kLeastRate, kMostRate);
+    return fmt::format("is \"{}\", choose {:g} to {:.0f}", text, least, most);
   };
-  return {problem, "RATE"};
+  return {problem, fmt::format("{:g} TO {:.0f}", least, most)};
+}
+
+CLI::Validator not_empty() {
+  const auto problem = [](std::string& text) {
+    return text.empty() ? std::string("is empty, leave it out or give words") : std::string();
+  };
+  return {problem, ""};
 }
 
 }  // namespace krasis

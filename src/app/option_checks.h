@@ -9,10 +9,13 @@ namespace krasis {
 // A whole number.
 CLI::Validator at_least(std::int64_t least);
 
+// Any number.
+CLI::Validator number_of(double least, double most);
+
 // For transform(): bytes, or with a unit (k, KB, KiB, ... E, all of 1024), as bytes.
 CLI::Validator size_of_at_least(std::uint64_t least_bytes);
 
-// A rate that sums can be done with: 0.001 to 1000000.
-CLI::Validator usable_rate();
+// Words that are there.
+CLI::Validator not_empty();
 
 }  // namespace krasis

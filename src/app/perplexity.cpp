@@ -79,10 +79,12 @@ void compare(std::span<const float> model, std::span<const float> reference, Com
   sums.same_top += top(model) == top(reference) ? 1 : 0;
 }
 
-void check(std::span<const std::int32_t> ids, const PerplexityOptions& options) {
-  if (ids.size() < 2) {
+}  // namespace
+
+void check(const PerplexityOptions& options, std::size_t tokens) {
+  if (tokens < 2) {
     throw Error(ErrorCode::InvalidArgument,
-                "perplexity: the text has " + std::to_string(ids.size()) +
+                "perplexity: the text has " + std::to_string(tokens) +
                     " tokens, at least 2 are needed; give a longer text");
   }
   if (options.window < 2 || options.stride < 1 || options.stride > options.window) {
@@ -93,8 +95,6 @@ void check(std::span<const std::int32_t> ids, const PerplexityOptions& options) 
   }
 }
 
-}  // namespace
-
 double PerplexityResult::perplexity() const {
   return std::exp(nll / static_cast<double>(tokens));
 }
@@ -103,7 +103,7 @@ PerplexityResult measure_perplexity(
     Model& model, Model* reference, std::span<const std::int32_t> ids,
     const PerplexityOptions& options,
     const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
-  check(ids, options);
+  check(options, ids.size());
   const auto total = static_cast<std::int64_t>(ids.size());
   const auto vocab = static_cast<std::size_t>(model.spec().vocab);
   WindowRunner runner(model, options, options.kv_type);
@@ -119,6 +119,8 @@ PerplexityResult measure_perplexity(
         ids.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(length));
     for (std::int64_t past = 0; past < length - 1; past += runner.step()) {
       const std::int64_t count = std::min(runner.step(), length - 1 - past);
+      progress(static_cast<std::uint64_t>(std::max(scored_to, begin + past)),
+               static_cast<std::uint64_t>(total));
       const MutableRows rows = runner.run(window, past, count);
       const MutableRows expected =
           reference_runner ? reference_runner->run(window, past, count) : MutableRows();

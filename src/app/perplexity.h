@@ -30,9 +30,12 @@ struct PerplexityResult {
   double perplexity() const;
 };
 
+// Throws InvalidArgument if `tokens` are fewer than two, or 0 < stride <= window does not hold.
+void check(const PerplexityOptions& options, std::size_t tokens);
+
 // Scores ids[1..] each given what is before it in its window. With `reference`, runs it over the
 // same windows and compares the distributions. progress(done, total) in tokens. Throws
-// InvalidArgument if there are fewer than two ids, or 0 < stride <= window does not hold.
+// what check() does.
 PerplexityResult measure_perplexity(
     Model& model, Model* reference, std::span<const std::int32_t> ids,
     const PerplexityOptions& options,

@@ -9,8 +9,10 @@
 #include "app/command.h"
 #include "app/device_choice.h"
 #include "app/model_options.h"
+#include "app/option_checks.h"
 #include "app/perplexity.h"
 #include "app/progress_bar.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "config/model_location.h"
@@ -32,21 +34,39 @@ LoadedModel load(const Options& options, const std::string& weights) {
   set_weights(model, weights);
   model.search = options.nearest ? ScaleSearch::Nearest : ScaleSearch::LeastSquareError;
   model.cache = false;  // a measurement leaves nothing on the disk
-  const ModelSpec spec = read_model_description(find_model(model.model)).spec;
-  model.context_length = std::min(options.perplexity.window, spec.context_length);
+  model.context_length = options.perplexity.window;
   model.prompt_chunk = model.logit_rows = options.perplexity.chunk;
   return load_model_with_bar(model, interrupt_flag());
 }
 
+// What can be wrong without the weights.
+void check_options(const Options& options, const ModelSpec& spec, std::size_t tokens) {
+  check(options.perplexity, tokens);
+  if (options.perplexity.window > spec.context_length) {
+    throw Error(ErrorCode::InvalidArgument,
+                fmt::format("perplexity: --window {}, but the model was made for {} tokens; choose "
+                            "at most that",
+                            options.perplexity.window, spec.context_length));
+  }
+  const bool tiles =
+      options.weights != "bf16" || (!options.against.empty() && options.against != "bf16");
+  if (!tiles && (options.nearest || options.model.group > 0)) {
+    throw Error(ErrorCode::InvalidArgument,
+                "perplexity: --expert-group and --round-to-nearest mean nothing with weights as "
+                "stored; choose --weights int8 or int4");
+  }
+}
+
 int run_perplexity(const Options& options) {
+  const auto folder = find_model(options.model.model);
+  const std::string text = read_file(options.file);
+  const auto ids = text::Tokenizer::load(folder).encode(text, {.add_special_tokens = true});
+  check_options(options, read_model_description(folder).spec, ids.size());
   install_interrupt_handler();
   LoadedModel loaded = load(options, options.weights);
   std::optional<LoadedModel> reference;
   if (!options.against.empty()) reference = load(options, options.against);
 
-  const std::string text = read_file(options.file);
-  const auto tokenizer = text::Tokenizer::load(loaded.folder);
-  const auto ids = tokenizer.encode(text, {.add_special_tokens = true});
   PerplexityResult result;
   {
     ProgressBar bar("perplexity", "tokens");
@@ -85,13 +105,13 @@ int run_perplexity(const Options& options) {
 void declare_perplexity(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<Options>();
   const CLI::IsMember weights({"bf16", "int8", "int4"});
-  command
-      .add_option("model", options->model.model, "model folder, or a name in $KRASIS_HOME/models")
-      ->required();
+  add_model_option(command, options->model.model);
   command.add_option("file", options->file, "text file")->required();
   command.add_option("--window", options->perplexity.window, "tokens the model sees at once")
+      ->check(at_least(2))
       ->capture_default_str();
   command.add_option("--stride", options->perplexity.stride, "tokens from window to window")
+      ->check(at_least(1))
       ->capture_default_str();
   command.add_option("--weights", options->weights, "bf16 (as stored), int8 or int4")
       ->check(weights)
@@ -105,8 +125,8 @@ void declare_perplexity(CLI::App& command, std::function<int()>& run) {
   add_kv_option(command, options->model.kv_type);
   command.add_flag("--round-to-nearest", options->nearest, "quantize without searching the scales");
   declare_device_options(command, options->model.device);
-  command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
-      ->check(CLI::Range(0, 1024));
+  add_force_option(command, options->model.force_load);
+  add_threads_option(command, options->model.threads);
   command.add_flag("--json", options->json, "last line: a JSON object");
   run = [options] {
     options->perplexity.kv_type = options->model.kv_type;

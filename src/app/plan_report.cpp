@@ -8,7 +8,16 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::int64_t, 3> kPromptTokens = {2048, 8192, 32768};
+constexpr std::array<std::int64_t, 3> kLengths = {2048, 8192, 32768};
+
+// Of prompts and of contexts: the usual ones that the context holds, or all of a shorter one.
+std::vector<std::int64_t> lengths(const Plan& plan) {
+  std::vector<std::int64_t> tokens;
+  for (const std::int64_t length : kLengths)
+    if (length <= plan.context_tokens) tokens.push_back(length);
+  if (tokens.empty()) tokens.push_back(plan.context_tokens);
+  return tokens;
+}
 
 double gigabytes(std::uint64_t bytes) {
   return static_cast<double>(bytes) / 1e9;
@@ -21,12 +30,16 @@ std::string spaced(std::string_view name) {
   return text;
 }
 
-std::string memory_table(const char* title, const std::vector<Component>& components) {
-  std::string text = fmt::format("{}\n", title);
+std::string memory_table(const char* name, std::uint64_t room,
+                         const std::vector<Component>& components) {
+  std::string text(name);
+  if (room > 0) text += fmt::format(", of {:.3f} GB", gigabytes(room));
+  text += "\n";
   for (const Component& component : components) {
-    if (component.bytes > 0)
+    if (component.bytes > 0) {
       text += fmt::format("  {:<20} {:>10.3f} GB\n", spaced(component.name),
                           gigabytes(component.bytes));
+    }
   }
   return text + fmt::format("  {:<20} {:>10.3f} GB\n", "total", gigabytes(total_bytes(components)));
 }
@@ -58,10 +71,9 @@ std::string plan_table(const PlanReport& report) {
                                  report.spec.layers.size(), plan.mode);
   for (const std::string& note : plan.notes) text += "note: " + note + "\n";
   if (plan.on_device) {
-    text += memory_table(fmt::format("VRAM, of {:.3f} GB", gigabytes(report.vram_bytes)).c_str(),
-                         plan.vram);
+    text += memory_table("VRAM", report.vram_bytes, plan.vram);
   }
-  text += memory_table("RAM", plan.ram);
+  text += memory_table("RAM", report.ram_bytes, plan.ram);
   text += fmt::format("context {} tokens, {} at a time; prompts in passes of {} tokens\n",
                       plan.context_tokens, plan.sequences, plan.pass_tokens);
   if (plan.on_device && plan.experts > 0) {
@@ -69,14 +81,20 @@ std::string plan_table(const PlanReport& report) {
                         plan.resident_experts, plan.experts, gigabytes(plan.streamed_bytes));
   }
   text += fmt::format("tokens a second        {:>12} {:>12}\n", "expected", "bound");
-  for (const std::int64_t tokens : kPromptTokens) {
-    if (!plan.on_device || tokens > plan.context_tokens) continue;
-    text += rate_row(fmt::format("prompt of {}", tokens),
-                     prompt_rates(report.spec, plan, report.rates, tokens));
+  for (const std::int64_t tokens : lengths(plan)) {
+    text +=
+        rate_row(fmt::format("prompt of {}", tokens),
+                 prompt_rates(report.spec, report.types, plan, report.rates, {.tokens = tokens}));
   }
-  text += rate_row("decode", decode_rates(report.spec, report.types, plan, report.rates));
+  for (const std::int64_t tokens : lengths(plan)) {
+    text +=
+        rate_row(fmt::format("decode after {}", tokens),
+                 decode_rates(report.spec, report.types, plan, report.rates, {.context = tokens}));
+  }
   text += fmt::format("assumed: RAM {:.1f} GB/s", report.rates.ram / 1e9);
-  if (plan.on_device) {
+  if (!plan.on_device) {
+    text += fmt::format(", processor {:.2f} TFLOP/s", report.rates.processor_operations / 1e12);
+  } else {
     text += fmt::format(", link {:.1f} GB/s, VRAM {:.0f} GB/s, GPU {:.0f} TFLOP/s",
                         report.rates.link / 1e9, report.rates.vram / 1e9,
                         report.rates.operations / 1e12);
@@ -86,18 +104,21 @@ std::string plan_table(const PlanReport& report) {
 
 nlohmann::ordered_json plan_json(const PlanReport& report) {
   const Plan& plan = report.plan;
-  Json prompts = Json::array();
-  for (const std::int64_t tokens : kPromptTokens) {
-    if (!plan.on_device || tokens > plan.context_tokens) continue;
-    Json row = {{"tokens", tokens}};
-    row.update(rates_json(prompt_rates(report.spec, plan, report.rates, tokens)));
-    prompts.push_back(row);
+  Json prompts = Json::array(), steps = Json::array();
+  for (const std::int64_t tokens : lengths(plan)) {
+    prompts.push_back({{"tokens", tokens}});
+    prompts.back().update(rates_json(
+        prompt_rates(report.spec, report.types, plan, report.rates, {.tokens = tokens})));
+    steps.push_back({{"context", tokens}});
+    steps.back().update(rates_json(
+        decode_rates(report.spec, report.types, plan, report.rates, {.context = tokens})));
   }
   return {{"architecture", report.spec.architecture},
           {"layers", report.spec.layers.size()},
           {"mode", plan.mode},
           {"notes", plan.notes},
           {"vram_budget_bytes", report.vram_bytes},
+          {"ram_budget_bytes", report.ram_bytes},
           {"vram", memory_json(plan.vram)},
           {"ram", memory_json(plan.ram)},
           {"context_tokens", plan.context_tokens},
@@ -108,12 +129,13 @@ nlohmann::ordered_json plan_json(const PlanReport& report) {
           {"pass_tokens", plan.pass_tokens},
           {"part_tokens", plan.part_tokens},
           {"prefill", prompts},
-          {"decode", rates_json(decode_rates(report.spec, report.types, plan, report.rates))},
+          {"decode", steps},
           {"assumed",
            {{"link_bytes_per_second", report.rates.link},
             {"ram_bytes_per_second", report.rates.ram},
             {"vram_bytes_per_second", report.rates.vram},
-            {"operations_per_second", report.rates.operations}}}};
+            {"operations_per_second", report.rates.operations},
+            {"processor_operations_per_second", report.rates.processor_operations}}}};
 }
 
 }  // namespace krasis

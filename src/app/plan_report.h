@@ -14,6 +14,7 @@ struct PlanReport {
   const Plan& plan;
   MachineRates rates;
   std::uint64_t vram_bytes = 0;  // that may be used; 0: no device
+  std::uint64_t ram_bytes = 0;   // that are free; 0: not known
 };
 
 std::string plan_table(const PlanReport& report);

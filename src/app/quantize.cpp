@@ -52,15 +52,12 @@ int run_quantize(const CacheOptions& options) {
 
 void declare_quantize(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<CacheOptions>();
-  command.add_option("model", options->model, "model folder, or a name in $KRASIS_HOME/models")
-      ->required();
+  add_model_option(command, options->model);
   command.add_option("--cpu-expert-bits", options->bits, "bits of an expert weight")
       ->check(CLI::IsMember({4, 8}))
       ->capture_default_str();
   add_group_option(command, options->group);
-  command
-      .add_option("--krasis-threads,--threads", options->threads, "threads that quantize; 0: all")
-      ->check(CLI::Range(0, 1024));
+  add_threads_option(command, options->threads);
   run = [options] { return run_quantize(*options); };
 }
 

@@ -12,9 +12,10 @@
 #include "app/model_options.h"
 #include "app/option_checks.h"
 #include "app/text_files.h"
-#include "base/log.h"
 #include "chat/chat.h"
 #include "chat/printer.h"
+#include "config/model_location.h"
+#include "text/utf8.h"
 
 namespace krasis {
 namespace {
@@ -40,6 +41,13 @@ void apply_sampling(RunOptions& options, const std::filesystem::path& folder) {
   if (options.seed) sampling.seed = options.seed;
 }
 
+void require_utf8(const char* what, const std::string& words) {
+  std::string repaired;
+  if (utf8::make_valid(words, repaired) == words) return;
+  throw Error(ErrorCode::InvalidArgument,
+              fmt::format("run: the {} is not valid UTF-8; convert it first", what));
+}
+
 // Asks once and prints the answer; false if Ctrl-C stopped it.
 bool answer(LocalBackend& backend, const RunOptions& options, const std::string& prompt) {
   AnswerPrinter printer;
@@ -58,24 +66,41 @@ bool answer(LocalBackend& backend, const RunOptions& options, const std::string&
   return !usage.cancelled;
 }
 
-int run_once(RunOptions& options) {
-  const std::string prompt = options.prompt.empty() ? read_standard_input() : options.prompt;
+// What can be wrong without the weights is found before they are read, which takes long.
+LocalWords prepare(RunOptions& options, const std::filesystem::path& folder,
+                   const std::string& prompt) {
   if (prompt.empty()) {
     throw Error(ErrorCode::InvalidArgument,
                 "run: the prompt is empty; give one with -p or on standard input");
   }
+  require_utf8("prompt", prompt);
+  require_utf8("system message", options.system);
+  if (options.raw && !options.system.empty()) {
+    throw Error(ErrorCode::InvalidArgument,
+                "run: --system means nothing with --raw, which has no messages; leave out one");
+  }
+  apply_sampling(options, folder);
+  LocalWords words = read_words(folder);
+  if (!options.raw) require_template(words, folder);
+  return words;
+}
+
+int run_once(RunOptions& options) {
+  const auto folder = find_model(options.model.model);
+  const std::string prompt = options.prompt.empty() ? read_standard_input() : options.prompt;
+  LocalWords words = prepare(options, folder, prompt);
   install_interrupt_handler();
   LoadedModel loaded = load_model_with_bar(options.model, interrupt_flag());
-  apply_sampling(options, loaded.folder);
-  LocalBackend backend(loaded, options.backend);
+  LocalBackend backend(loaded, std::move(words), options.backend);
   return answer(backend, options, prompt) ? kDone : kFailed;
 }
 
 int run_demo(RunOptions& options) {
+  const auto folder = find_model(options.model.model);
+  LocalWords words = prepare(options, folder, options.prompt);
   install_interrupt_handler();
   LoadedModel loaded = load_model_with_bar(options.model, interrupt_flag());
-  apply_sampling(options, loaded.folder);
-  LocalBackend backend(loaded, options.backend);
+  LocalBackend backend(loaded, std::move(words), options.backend);
   fmt::print("> {}\n", options.prompt);
   std::fflush(stdout);
   if (!answer(backend, options, options.prompt)) return kFailed;
@@ -88,12 +113,18 @@ void declare_sampling(CLI::App& command, RunOptions& options) {
       .add_option("--max-tokens", options.backend.max_tokens,
                   "tokens of the answer at most; 0: as the context allows")
       ->check(at_least(0));
-  command.add_option("--temperature", options.temperature, "0: always the likeliest token");
-  command.add_option("--top-p", options.top_p, "likeliest tokens up to this probability");
-  command.add_option("--top-k", options.top_k, "so many likeliest tokens; 0: all");
-  command.add_option("--min-p", options.min_p,
-                     "tokens of this share of the best one's probability");
-  command.add_option("--seed", options.seed, "the same seed gives the same answer");
+  // The ranges are the sampler's.
+  command.add_option("--temperature", options.temperature, "0: always the likeliest token")
+      ->check(number_of(0, 100));
+  command.add_option("--top-p", options.top_p, "likeliest tokens up to this probability")
+      ->check(number_of(1e-6, 1));
+  command.add_option("--top-k", options.top_k, "so many likeliest tokens; 0: all")
+      ->check(at_least(0));
+  command
+      .add_option("--min-p", options.min_p, "tokens of this share of the best one's probability")
+      ->check(number_of(0, 1));
+  command.add_option("--seed", options.seed, "the same seed gives the same answer")
+      ->check(at_least(0));
   command.add_option("--system", options.system, "system message");
 }
 
@@ -102,6 +133,7 @@ void declare_sampling(CLI::App& command, RunOptions& options) {
 void declare_run(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<RunOptions>();
   declare_model_options(command, options->model);
+  add_threads_option(command, options->model.threads);
   command.add_option("-p,--prompt", options->prompt, "prompt; standard input if not given");
   command.add_flag("--raw", options->raw,
                    "continue the prompt as plain text, without a chat template");
@@ -119,12 +151,8 @@ void declare_demo(CLI::App& command, std::function<int()>& run) {
   options->seed = 1;
   command.add_option("-p,--prompt", options->prompt, "first question")->capture_default_str();
   declare_device_options(command, options->model.device);
-  command
-      .add_option("--context-length", options->model.context_length,
-                  "tokens of prompt and answer together; 0: the model's own, as memory allows")
-      ->check(at_least(0));
-  command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
-      ->check(CLI::Range(0, 1024));
+  add_context_option(command, options->model.context_length);
+  add_threads_option(command, options->model.threads);
   declare_sampling(command, *options);
   run = [options] { return run_demo(*options); };
 }

@@ -1,11 +1,13 @@
 // krasis trace: what a model computes for given token ids, as a safetensors file.
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <memory>
 
 #include "app/command.h"
 #include "app/device_choice.h"
 #include "app/model_options.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "model/trace.h"
 
@@ -22,7 +24,18 @@ DType kv_type_named(const std::string& name) {
   return name == "bf16" ? DType::BF16 : DType::F8E4M3;
 }
 
+// Before anything is computed.
+void check_output(const std::filesystem::path& file) {
+  const auto folder = std::filesystem::absolute(file).parent_path();
+  std::error_code failed;
+  if (std::filesystem::is_directory(folder, failed)) return;
+  throw Error(ErrorCode::NotFound,
+              fmt::format("trace: --out {}: there is no folder {}; make it first", file.string(),
+                          folder.string()));
+}
+
 int run_trace(const TraceOptions& options) {
+  check_output(options.out);
   install_interrupt_handler();
   const auto ids = parse_token_ids(read_file(options.ids));
   ModelOptions model = options.model;
@@ -43,9 +56,7 @@ int run_trace(const TraceOptions& options) {
 
 void declare_trace(CLI::App& command, std::function<int()>& run) {
   auto options = std::make_shared<TraceOptions>();
-  command
-      .add_option("model", options->model.model, "model folder, or a name in $KRASIS_HOME/models")
-      ->required();
+  add_model_option(command, options->model.model);
   command.add_option("--ids", options->ids, "file of token ids with white space between")
       ->required();
   command.add_option("--out", options->out, "safetensors file to write")->required();
@@ -56,8 +67,8 @@ void declare_trace(CLI::App& command, std::function<int()>& run) {
       ->check(CLI::IsMember({"f32", "bf16", "fp8_e4m3"}))
       ->capture_default_str();
   declare_device_options(command, options->model.device);
-  command.add_option("--krasis-threads,--threads", options->model.threads, "threads; 0: all cores")
-      ->check(CLI::Range(0, 1024));
+  add_force_option(command, options->model.force_load);
+  add_threads_option(command, options->model.threads);
   run = [options] { return run_trace(*options); };
 }
 

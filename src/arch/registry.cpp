@@ -7,6 +7,7 @@
 #include "arch/known.h"
 #include "arch/model_config.h"
 #include "base/file.h"
+#include "formats/json_problem.h"
 
 namespace krasis {
 namespace {
@@ -24,7 +25,7 @@ nlohmann::json read_json(const std::filesystem::path& path) {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
     throw Error(ErrorCode::Corrupt,
-                fmt::format("{}: is not JSON: {}", path.string(), error.what()));
+                fmt::format("{}: {}; download it again", path.string(), json_problem(text, error)));
   }
 }
 

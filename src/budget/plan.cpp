@@ -20,6 +20,8 @@ constexpr std::int64_t kProcessorPass = 512;  // a second or so of a large model
 constexpr std::uint64_t kStagingBytes = std::uint64_t{32} << 20;  // pinned (cuda/device_memory.h)
 constexpr std::uint64_t kTableBytes = 2 * 8 + 4;  // an expert: two pointers and a count
 constexpr std::uint64_t kRounding = 4096;         // what the workspace's alignment may add
+// Wanted beside the experts: the system, other programs, the files that are read meanwhile.
+constexpr std::uint64_t kBesideExperts = 20'000'000'000;
 
 // What a mode takes: a step on the way down.
 struct Level {
@@ -39,10 +41,13 @@ class Planner {
 
   std::optional<Plan> plan_device() const;
   Plan plan_processor() const;
+  bool fits_in_ram(const Plan& plan) const;
+  void note_little_ram(Plan& plan) const;
 
  private:
   std::vector<Level> levels() const;
   std::optional<Plan> at(const Level& level) const;
+  void set_cache(std::uint64_t bytes, Plan& plan) const;
   void fill(const Level& level, Plan& plan) const;
   bool has_useful_pass(const Level& level, const Plan& plan) const;
 
@@ -102,6 +107,7 @@ class Planner {
   }
   std::uint64_t base_bytes(const Level& level) const;
   std::uint64_t cache_share() const;
+  std::uint64_t cache_in_ram(std::uint64_t taken) const;
 
   const ModelSpec& spec_;
   const PlanRequest& request_;
@@ -176,18 +182,23 @@ std::optional<Plan> Planner::at(const Level& level) const {
   return plan;
 }
 
+// In whole pages, and the context that they hold.
+void Planner::set_cache(std::uint64_t bytes, Plan& plan) const {
+  plan.context_tokens = context_asked();
+  plan.cache_bytes = bytes;
+  if (request_.page_bytes == 0) return;
+  plan.cache_bytes -= bytes % request_.page_bytes;
+  plan.context_tokens = std::min(
+      plan.context_tokens,
+      static_cast<std::int64_t>(plan.cache_bytes / request_.page_bytes) * request_.page_tokens);
+}
+
 void Planner::fill(const Level& level, Plan& plan) const {
   plan.mode = level.mode;
   plan.on_device = true;
   plan.all_resident = level.all_resident;
   plan.experts = experts_.count;
-  plan.context_tokens = context_asked();
-  if (request_.page_bytes > 0) {
-    plan.cache_bytes -= plan.cache_bytes % request_.page_bytes;
-    plan.context_tokens = std::min(
-        plan.context_tokens,
-        static_cast<std::int64_t>(plan.cache_bytes / request_.page_bytes) * request_.page_tokens);
-  }
+  set_cache(plan.cache_bytes, plan);
   plan.pass_tokens = std::min(plan.pass_tokens, most_tokens(plan.context_tokens));
   plan.part_tokens = std::min(plan.part_tokens, plan.pass_tokens);
   plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
@@ -201,6 +212,8 @@ void Planner::fill(const Level& level, Plan& plan) const {
   const bool streamed = !level.all_resident;
   const std::uint64_t slots = static_cast<std::uint64_t>(plan.resident_experts) * experts_.expert;
   plan.streamed_bytes = streamed ? experts_.all - std::min(experts_.all, slots) : 0;
+  plan.token_cache_bytes = request_.page_bytes / static_cast<std::uint64_t>(request_.page_tokens);
+  plan.state_bytes = request_.slot_bytes;
   plan.vram = {
       {"embedding", dense_.embedding},
       {"attention", dense_.attention},
@@ -231,23 +244,50 @@ void Planner::fill(const Level& level, Plan& plan) const {
   }
 }
 
+// As the engine's on the processor: what all sequences need, but no more than a quarter of what is
+// free beside the rest unless a context was asked for.
+std::uint64_t Planner::cache_in_ram(std::uint64_t taken) const {
+  if (request_.ram_bytes == 0) return most_cache();
+  const std::uint64_t left = request_.ram_bytes - std::min(request_.ram_bytes, taken);
+  return std::min(most_cache(), std::max(least_cache(), left / 4));
+}
+
 Plan Planner::plan_processor() const {
   Plan plan;
   plan.mode = "processor";
   plan.experts = experts_.count;
   plan.sequences = request_.max_sequences;
-  plan.context_tokens = context_asked();
+  plan.token_cache_bytes = request_.page_bytes / static_cast<std::uint64_t>(request_.page_tokens);
+  plan.state_bytes = request_.slot_bytes;
   plan.pass_tokens = std::min(request_.prompt_chunk > 0 ? request_.prompt_chunk : kProcessorPass,
-                              most_tokens(plan.context_tokens));
-  plan.part_tokens = plan.pass_tokens;
-  plan.cache_bytes = cache_of(plan.context_tokens);
-  plan.workspace_bytes = workspace(plan.pass_tokens, plan.part_tokens);
+                              most_tokens(context_asked()));
+  plan.workspace_bytes = workspace(plan.pass_tokens, plan.pass_tokens);
   plan.ram = {{"experts", experts_.arena > 0 ? experts_.arena : experts_.all},
               {"weights", dense_.total()},
-              {"kv_cache", plan.cache_bytes},
               {"recurrent_state", static_cast<std::uint64_t>(plan.sequences) * request_.slot_bytes},
               {"workspace", plan.workspace_bytes}};
+  set_cache(cache_in_ram(total_bytes(plan.ram)), plan);
+  plan.pass_tokens = std::min(plan.pass_tokens, most_tokens(plan.context_tokens));
+  plan.part_tokens = plan.pass_tokens;
+  plan.ram.push_back({"kv_cache", plan.cache_bytes});
   return plan;
+}
+
+// Experts as stored are mapped: the system gives their memory back where it has to.
+bool Planner::fits_in_ram(const Plan& plan) const {
+  const std::uint64_t mapped = request_.device || experts_.arena > 0 ? 0 : experts_.all;
+  return static_cast<double>(total_bytes(plan.ram) - mapped) <=
+         kMostRamShare * static_cast<double>(request_.ram_bytes);
+}
+
+void Planner::note_little_ram(Plan& plan) const {
+  const std::uint64_t wanted = experts_.arena + kBesideExperts;
+  // A model that takes little of a small machine leaves it as much as there is.
+  if (wanted <= request_.ram_bytes || total_bytes(plan.ram) < request_.ram_bytes / 2) return;
+  plan.notes.push_back(fmt::format(
+      "{:.1f} GB of experts and 20 GB for everything else are more than the {:.1f} GB "
+      "of RAM that are free; other programs will have little",
+      static_cast<double>(experts_.arena) / 1e9, static_cast<double>(request_.ram_bytes) / 1e9));
 }
 
 // What was asked for, then what is tried in its place.
@@ -348,7 +388,11 @@ std::uint64_t total_bytes(const std::vector<Component>& components) {
 std::optional<Plan> plan_if_it_fits(const ModelSpec& spec, const PlanRequest& request) {
   check_request(spec, request);
   const Planner planner(spec, request);
-  return request.device ? planner.plan_device() : planner.plan_processor();
+  std::optional<Plan> plan = request.device ? planner.plan_device() : planner.plan_processor();
+  if (!plan || request.ram_bytes == 0) return plan;
+  if (!request.force && !planner.fits_in_ram(*plan)) return std::nullopt;
+  planner.note_little_ram(*plan);
+  return plan;
 }
 
 Plan make_plan(const ModelSpec& spec, const PlanRequest& request) {

@@ -2,7 +2,7 @@
 // allocated. A device's room is divided so that more of it never means a shorter context, fewer
 // experts in it or passes (up to 8192 tokens) that share a copy of the experts less, and where it
 // is too small the plan steps down instead of failing: all experts resident, layers in groups, one
-// layer at a time; a smaller pass, one sequence.
+// layer at a time; a smaller pass, one sequence. RAM holds what it must or the plan fails.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +20,9 @@ namespace krasis {
 // Of the driver, for its context, the kernels' code and the graphs of steps.
 constexpr std::uint64_t kDriverBytes = std::uint64_t{640} << 20;
 
+// Above this share of the RAM a model is refused: the rest of the system needs some.
+constexpr double kMostRamShare = 0.95;
+
 struct DeviceRoom {
   std::uint64_t bytes = 0;        // that may be used, of the device or of a limit
   std::uint64_t fixed_bytes = 0;  // the backend takes for itself (residency/device_sizes.h)
@@ -29,6 +32,8 @@ struct DeviceRoom {
 struct PlanRequest {
   WeightTypes weights;
   std::optional<DeviceRoom> device;            // none: the processor alone
+  std::uint64_t ram_bytes = 0;                 // that are free; 0: not known, taken to be enough
+  bool force = false;                          // although RAM is too small
   std::optional<std::int64_t> expert_divisor;  // features.md: 1, N, -1, 0; none: auto
   std::int64_t prompt_threshold = -1;          // ExpertPlacement
   std::int64_t context_length = 0;             // 0: the model's own, as far as there is room
@@ -58,17 +63,19 @@ struct Plan {
   std::int64_t context_tokens = 0;
   std::uint64_t cache_bytes = 0;  // key-value pages
   std::uint64_t workspace_bytes = 0;
-  std::uint64_t streamed_bytes = 0;  // experts that cross the link once a pass
-  std::vector<Component> vram, ram;  // `vram` is empty on the processor
-  std::vector<std::string> notes;    // what it stepped down from, a sentence each
+  std::uint64_t streamed_bytes = 0;     // experts that cross the link once a pass
+  std::uint64_t token_cache_bytes = 0;  // of keys and values, a token of context
+  std::uint64_t state_bytes = 0;        // recurrent, of a sequence
+  std::vector<Component> vram, ram;     // `vram` is empty on the processor
+  std::vector<std::string> notes;       // what it stepped down from, a sentence each
 };
 
 // Throws Error(OutOfMemory) with the sizes and the smallest change that makes it fit where the
-// device is too small even for the last step, Error(InvalidArgument) for settings that mean
-// nothing.
+// device is too small even for the last step or RAM for any, Error(InvalidArgument) for settings
+// that mean nothing.
 Plan make_plan(const ModelSpec& spec, const PlanRequest& request);
 
-// The same; nothing where the device is too small.
+// The same; nothing where the device or RAM is too small.
 std::optional<Plan> plan_if_it_fits(const ModelSpec& spec, const PlanRequest& request);
 
 }  // namespace krasis

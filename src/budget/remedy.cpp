@@ -1,6 +1,7 @@
 #include "budget/remedy.h"
 
 #include <fmt/format.h>
+#include <optional>
 #include <vector>
 
 namespace krasis {
@@ -62,14 +63,25 @@ std::vector<Change> changes(const ModelSpec& spec, const PlanRequest& request) {
 
 std::string too_small(const ModelSpec& spec, const PlanRequest& request) {
   const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
-  const std::uint64_t needed = room_needed(spec, request);
+  PlanRequest forced = request;
+  forced.force = true;
+  const std::optional<Plan> in_ram = plan_if_it_fits(spec, forced);
   std::string text =
-      fmt::format("budget: the model needs at least {:.2f} GB of VRAM, {:.2f} GB may be used; ",
-                  gigabytes(needed), gigabytes(request.device->bytes));
+      in_ram ? fmt::format(
+                   "budget: the model needs {:.2f} GB of RAM, {:.0f} % of the {:.2f} GB "
+                   "that are free may be used; ",
+                   gigabytes(total_bytes(in_ram->ram)), 100 * kMostRamShare,
+                   gigabytes(request.ram_bytes))
+             : fmt::format(
+                   "budget: the model needs at least {:.2f} GB of VRAM, {:.2f} GB may be "
+                   "used; ",
+                   gigabytes(room_needed(spec, forced)), gigabytes(request.device->bytes));
   for (const Change& change : changes(spec, request)) {
     if (!fits(spec, change.request)) continue;
     return text + fmt::format("{} makes it fit", change.advice);
   }
+  if (in_ram)
+    return text + "no setting makes it fit: close other programs, or insist with --force-load";
   return text +
          "no setting makes it fit: use a GPU with more memory, or the processor alone "
          "(--selected-gpus none)";

@@ -119,10 +119,11 @@ class Conversation {
 
 FoundServer choose(const std::vector<FoundServer>& servers) {
   if (servers.size() == 1 || ::isatty(STDIN_FILENO) == 0) return servers.front();
-  for (std::size_t i = 0; i < servers.size(); ++i)
+  for (std::size_t i = 0; i < servers.size(); ++i) {
     std::fputs(
         fmt::format("{}  {} at {}\n", i + 1, servers[i].model, servers[i].address.url()).c_str(),
         stderr);
+  }
   LineReader reader("which one? ");
   while (const auto line = reader.read()) {
     std::size_t number = 0;

@@ -210,9 +210,10 @@ class HttpBackend final : public ChatBackend {
 
   ChatDelta take_event(const std::string& event, ChatUsage& usage) const {
     const Json json = Json::parse(event, nullptr, false);
-    if (!json.is_object())
+    if (!json.is_object()) {
       throw Error(ErrorCode::Corrupt,
                   "server: " + address_.url() + ": sent an event that is no JSON");
+    }
     if (json.contains("error"))
       throw Error(ErrorCode::Io, "server: " + address_.url() + ": " + error_text(event));
     if (const auto counts = json.find("usage"); counts != json.end() && counts->is_object()) {

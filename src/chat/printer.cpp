@@ -71,9 +71,10 @@ std::string usage_line(const ChatUsage& usage) {
   std::string line = fmt::format("[{} + {} tokens, first after {:.2f} s", usage.prompt_tokens,
                                  usage.completion_tokens, usage.first_token_seconds);
   const double writing = usage.total_seconds - usage.first_token_seconds;
-  if (usage.completion_tokens > 1 && writing > 0)
+  if (usage.completion_tokens > 1 && writing > 0) {
     line +=
         fmt::format(", {:.1f} tok/s", static_cast<double>(usage.completion_tokens - 1) / writing);
+  }
   if (usage.finish_reason == "length") line += ", cut at the limit";
   return line + "]";
 }

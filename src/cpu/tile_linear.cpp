@@ -149,9 +149,10 @@ void TileRunner::head_chunk(const HeadLinear& op, std::int64_t first, std::int64
   const std::int64_t tokens = count / op.heads;
   tokens_.resize(static_cast<std::size_t>(count));  // rows of each head: [heads][tokens]
   for (std::int64_t h = 0; h < op.heads; ++h) {
-    for (std::int64_t t = 0; t < tokens; ++t)
+    for (std::int64_t t = 0; t < tokens; ++t) {
       tokens_[static_cast<std::size_t>(h * tokens + t)] =
           static_cast<std::int32_t>(t * op.heads + h);
+    }
   }
   const std::int64_t head_strips = out.cols / kStripRows;
   segments_.assign(static_cast<std::size_t>(op.heads),

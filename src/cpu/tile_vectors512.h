@@ -13,10 +13,10 @@
 namespace krasis::cpu {
 namespace {
 
-constexpr std::int64_t kStrip = 64;
-constexpr int kTile = 16;
-constexpr int kBlocks = 4;             // of 16 rows in a strip
-constexpr std::int64_t kAhead = 4096;  // bytes
+inline constexpr std::int64_t kStrip = 64;
+inline constexpr int kTile = 16;
+inline constexpr int kBlocks = 4;             // of 16 rows in a strip
+inline constexpr std::int64_t kAhead = 4096;  // bytes
 
 inline __m512i load512(const void* from) {
   return _mm512_loadu_si512(from);

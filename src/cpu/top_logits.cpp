@@ -58,9 +58,10 @@ void top_logits(const Machine& machine, const TopLogits& op) {
   for (std::int64_t r = 0; r < op.logits.rows; ++r) {
     Highest highest;
     std::vector<High> best(count);
-    for (std::int64_t task = r * parts; task < (r + 1) * parts; ++task)
+    for (std::int64_t task = r * parts; task < (r + 1) * parts; ++task) {
       for (const High& one : places_of(task).first(found[static_cast<std::size_t>(task)]))
         highest.offer(best, one);
+    }
     for (std::size_t j = 0; j < count; ++j) {
       const std::size_t at = static_cast<std::size_t>(r) * count + j;
       op.ids[at] = best[j].column;

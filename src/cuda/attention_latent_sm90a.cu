@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kThreads, 1) latent_rows(const AttentionArgume
 
   LatentFragments f{};
   fetch(tile.begin);
-  load_queries<kRows, Layout, kThreads>(a, tile, shared);
+  load_full_queries<kRows, Layout, kThreads>(a, tile, 0, shared);
   __syncthreads();
   load_rows(f.queries, shared_address(shared) + threadIdx.x % kGroupThreads / kWarp * 16 * 128,
             kPanel);

@@ -54,7 +54,8 @@ void attention_combine(const AttentionArguments& arguments, int value_dim, const
 void attention_prompt_hopper(const AttentionArguments& arguments, int dim, cudaStream_t stream);
 void attention_latent_hopper(const AttentionArguments& arguments, cudaStream_t stream);
 void attention_any(const Attention& op, const Launch& launch);
-// The segments of at least plan.widened_rows rows, each by way of its keys and values in BF16.
+// The segments of plan.widened_rows to tables.max_rows rows, each by way of its keys and values in
+// BF16.
 void attention_widened(const Attention& op, const AttentionPlan& plan, const Launch& launch);
 
 // The row of `partial` and `limits` in a split.
@@ -162,6 +163,26 @@ struct RowState {
   __device__ float base() const { return largest == kNoScore ? 0.0f : largest; }
 };
 
+// Eight numbers of a row's query, times the scale.
+__device__ inline uint4 scaled_query(const AttentionArguments& a, const AttentionTile& tile,
+                                     int row, int chunk) {
+  const std::int64_t query =
+      std::int64_t{tile.first_row + tile.token(row)} * a.heads + tile.head(row);
+  const float4* from =
+      reinterpret_cast<const float4*>(a.queries + query * a.query_stride + chunk * kChunk);
+  const float4 low = from[0];
+  const float4 high = from[1];
+  return {pack_bf16(low.x * a.scale, low.y * a.scale), pack_bf16(low.z * a.scale, low.w * a.scale),
+          pack_bf16(high.x * a.scale, high.y * a.scale),
+          pack_bf16(high.z * a.scale, high.w * a.scale)};
+}
+
+template <class Layout>
+__device__ void store_query(uint4 numbers, int row, int chunk, Bits16* to) {
+  const int place = row * Layout::kPitch + chunk / 8 * Layout::kPanel + (chunk ^ row) % 8 * 16;
+  *reinterpret_cast<uint4*>(reinterpret_cast<char*>(to) + place) = numbers;
+}
+
 // The tile's queries, times the scale.
 template <int kRows, class Layout, int kThreads>
 __device__ void load_queries(const AttentionArguments& a, const AttentionTile& tile, Bits16* to) {
@@ -170,20 +191,23 @@ __device__ void load_queries(const AttentionArguments& a, const AttentionTile& t
     const int row = i / kChunks;
     const int chunk = i % kChunks;
     uint4 packed{};
-    if (tile.has(row)) {
-      const std::int64_t query =
-          std::int64_t{tile.first_row + tile.token(row)} * a.heads + tile.head(row);
-      const float4* from =
-          reinterpret_cast<const float4*>(a.queries + query * a.query_stride + chunk * kChunk);
-      const float4 low = from[0];
-      const float4 high = from[1];
-      packed = {pack_bf16(low.x * a.scale, low.y * a.scale),
-                pack_bf16(low.z * a.scale, low.w * a.scale),
-                pack_bf16(high.x * a.scale, high.y * a.scale),
-                pack_bf16(high.z * a.scale, high.w * a.scale)};
-    }
-    const int place = row * Layout::kPitch + chunk / 8 * Layout::kPanel + (chunk ^ row) % 8 * 16;
-    *reinterpret_cast<uint4*>(reinterpret_cast<char*>(to) + place) = packed;
+    if (tile.has(row)) packed = scaled_query(a, tile, row, chunk);
+    store_query<Layout>(packed, row, chunk, to);
+  }
+}
+
+// The same of kRows rows from `first` on, by kThreads threads, without branches and so with many
+// loads under way: for tiles that are full as a rule. Rows beyond the last repeat it.
+template <int kRows, class Layout, int kThreads>
+__device__ void load_full_queries(const AttentionArguments& a, const AttentionTile& tile, int first,
+                                  Bits16* to) {
+  constexpr int kChunks = Layout::kDim / kChunk;
+  const int last = tile.packed_rows - 1 - tile.first;
+#pragma unroll 8
+  for (int i = static_cast<int>(threadIdx.x) % kThreads; i < kRows * kChunks; i += kThreads) {
+    const int row = first + i / kChunks;
+    const int chunk = i % kChunks;
+    store_query<Layout>(scaled_query(a, tile, min(row, last), chunk), row, chunk, to);
   }
 }
 

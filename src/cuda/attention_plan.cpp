@@ -119,7 +119,7 @@ bool plan_widening(AttentionPlan& plan, const Attention& op, const StepTables& t
                    const DeviceProperties& device, std::size_t scratch) {
   for (std::size_t s = 0; s < op.segments.size(); ++s) {
     const Segment& segment = op.segments[s];
-    if (segment.rows < plan.widened_rows) continue;
+    if (segment.rows < plan.widened_rows || segment.rows > tables.max_rows) continue;
     const std::int64_t tokens = segment.past + segment.rows;
     Attention one = op;
     one.kv = widened_cache(op.kv, tokens);

@@ -46,7 +46,8 @@ struct AttentionPlan {
   std::array<AttentionPart, 2> parts;
   int count = 0;  // of parts in use
 
-  // With a cache of E4M3: segments of at least so many rows are in no part. Each in its turn gets
+  // With a cache of E4M3: segments of at least so many rows, and at most tables.max_rows, are in no
+  // part. Each in its turn gets
   // its keys and values widened to BF16 in scratch memory, and attends over those. 0: none does.
   int widened_rows = 0;
   std::int64_t widened_tokens = 0;  // of the longest

@@ -74,7 +74,7 @@ void attention_widened(const Attention& op, const AttentionPlan& plan, const Lau
   Scratch rest(take(plan.widened_scratch), plan.widened_scratch);
   for (std::size_t s = 0; s < op.segments.size(); ++s) {
     const Segment& segment = op.segments[s];
-    if (segment.rows < plan.widened_rows) continue;
+    if (segment.rows < plan.widened_rows || segment.rows > launch.tables.max_rows) continue;
     Attention one = op;
     one.kv = widened_cache(op.kv, segment.past + segment.rows);
     one.kv.keys = keys;

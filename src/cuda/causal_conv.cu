@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kChunkRows = 32;  // of which the 3 rows before are read twice
-constexpr int kBatch = 8;       // rows in flight a thread: 8 x 16 bytes
+constexpr int kBatch = 8;       // rows in flight a thread of longer segments: 8 x 16 bytes
 
 struct Conv {
   const float* x;  // [tokens, channels]
@@ -45,40 +45,50 @@ __device__ float4 load4(const float* row, int channel) {
   return row == nullptr ? float4{} : *reinterpret_cast<const float4*>(row + channel);
 }
 
-// One thread: 4 channels of one chunk. Also stores the state of segments of one chunk; elsewhere
-// the first chunk may not have read it yet.
+// The rows before `index`.
+template <int kRows>
+__device__ void load_before(float4 (&rows)[kRows], const Conv& op, const Sequence& sequence,
+                            std::int64_t index, int channel) {
+  for (int i = 0; i < kTaps - 1; ++i)
+    rows[i] = load4(input_row(op, sequence, index + i - (kTaps - 1)), channel);
+}
+
+// One thread: 4 channels of one chunk, kRows of its rows at a time. Also stores the state of
+// segments of one chunk; elsewhere the first chunk may not have read it yet.
+template <int kRows>
 __global__ void __launch_bounds__(kThreads) conv_fours(Conv op, StepTables tables) {
   let_later_start();
-  wait_for_earlier();
+  // The tables and the state are of earlier steps, which are over.
   const Chunk chunk = find_chunk(tables, static_cast<int>(blockIdx.y), kChunkRows);
   const int channel = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * 4;
-  if (chunk.rows <= 0 || channel >= op.channels) return;
+  if (chunk.rows <= 0 || channel >= op.channels) return wait_for_earlier();
   const Sequence sequence = sequence_of(tables, chunk.segment);
   float4 taps[kTaps];
   load_taps(op.weight + channel * kTaps, taps);
-  float4 rows[kTaps - 1 + kBatch];  // the 3 before, then a batch
-  for (int i = 0; i < kTaps - 1; ++i)
-    rows[i] = load4(input_row(op, sequence, chunk.begin + i - (kTaps - 1)), channel);
+  float4 rows[kTaps - 1 + kRows];  // the 3 before, then a batch
+  if (chunk.begin == 0) load_before(rows, op, sequence, chunk.begin, channel);
+  wait_for_earlier();
+  if (chunk.begin > 0) load_before(rows, op, sequence, chunk.begin, channel);
 
   const std::int64_t first = sequence.first_row + chunk.begin;
-  for (int t = 0; t < chunk.rows; t += kBatch) {
-    const int count = min(kBatch, chunk.rows - t);
+  for (int t = 0; t < chunk.rows; t += kRows) {
+    const int count = min(kRows, chunk.rows - t);
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
+    for (int i = 0; i < kRows; ++i) {
       if (i < count) rows[kTaps - 1 + i] = load4(op.x + (first + t + i) * op.x_stride, channel);
     }
 #pragma unroll
-    for (int i = 0; i < kBatch; ++i) {
+    for (int i = 0; i < kRows; ++i) {
       if (i >= count) break;
       *reinterpret_cast<float4*>(op.out + (first + t + i) * op.out_stride + channel) =
           convolved(taps, rows[i], rows[i + 1], rows[i + 2], rows[i + 3]);
     }
-    if (count == kBatch) {
-      for (int i = 0; i < kTaps - 1; ++i) rows[i] = rows[kBatch + i];
+    if (count == kRows) {
+      for (int i = 0; i < kTaps - 1; ++i) rows[i] = rows[kRows + i];
     } else {
       for (int i = 0; i < count; ++i) {  // `count` is no constant: shift by one each time
 #pragma unroll
-        for (int j = 0; j + 1 < kTaps - 1 + kBatch; ++j) rows[j] = rows[j + 1];
+        for (int j = 0; j + 1 < kTaps - 1 + kRows; ++j) rows[j] = rows[j + 1];
       }
     }
   }
@@ -148,7 +158,8 @@ int convolve(const Conv& conv, const Launch& launch) {
   const bool fours = in_fours(conv);
   if (fours) {
     const dim3 grid(blocks_for(conv.channels, 4 * kThreads), chunks);
-    start_early(conv_fours, {.blocks = grid, .threads = kThreads}, launch, conv, launch.tables);
+    start_early(launch.tables.max_rows == 1 ? conv_fours<1> : conv_fours<kBatch>,
+                {.blocks = grid, .threads = kThreads}, launch, conv, launch.tables);
   } else {
     const dim3 grid(blocks_for(conv.channels, kThreads), chunks);
     conv_any<<<grid, kThreads, 0, launch.stream>>>(conv, launch.tables);

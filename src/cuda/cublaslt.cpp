@@ -20,8 +20,10 @@ constexpr std::array<const char*, 4> kNames = {
 
 void require(cublasStatus_t status, const char* doing) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  throw Error(ErrorCode::Device, std::string("cublaslt: ") + doing + ": status " +
-                                     std::to_string(static_cast<int>(status)));
+  const bool memory = status == CUBLAS_STATUS_ALLOC_FAILED;
+  throw Error(
+      memory ? ErrorCode::OutOfMemory : ErrorCode::Device,
+      std::string("cublaslt: ") + doing + ": status " + std::to_string(static_cast<int>(status)));
 }
 
 // Largest power of two up to 256 that divides both.
@@ -32,13 +34,31 @@ std::uint32_t alignment_of(const void* pointer, std::int64_t stride_bytes) {
 }
 
 // What the choice of an algorithm depends on.
-using Key = std::array<std::int64_t, 12>;
+using Key = std::array<std::int64_t, 14>;
+
+bool rounds(const DenseProduct& p) {
+  return p.rounded_out != nullptr;
+}
+void* out_of(const DenseProduct& p) {
+  return rounds(p) ? static_cast<void*>(p.rounded_out) : p.out;
+}
 
 Key key_of(const DenseProduct& p) {
-  return {p.rows,          p.columns,         p.tokens,
-          p.weight_stride, p.x_stride,        p.out_stride,
-          p.batch,         p.weight_step,     p.x_step,
-          p.out_step,      p.bias != nullptr, alignment_of(p.out, (p.out_stride | p.out_step) * 4)};
+  const std::int64_t element = rounds(p) ? 2 : 4;
+  return {p.rows,
+          p.columns,
+          p.tokens,
+          p.weight_stride,
+          p.x_stride,
+          p.out_stride,
+          p.batch,
+          p.weight_step,
+          p.x_step,
+          p.out_step,
+          p.bias != nullptr,
+          p.weight_transposed,
+          element,
+          alignment_of(out_of(p), (p.out_stride | p.out_step) * element)};
 }
 
 }  // namespace
@@ -100,16 +120,20 @@ class Description {
   Description(const Library& library, const DenseProduct& p) : library_(library) {
     require(library.create_operation(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F),
             "describing a product");
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
+    const cublasOperation_t of_weight = p.weight_transposed ? CUBLAS_OP_N : CUBLAS_OP_T;
+    set(CUBLASLT_MATMUL_DESC_TRANSA, of_weight);
     if (p.bias != nullptr) {
       const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
     }
-    layout(weight, CUDA_R_16BF, {p.columns, p.rows, p.weight_stride}, {p.batch, p.weight_step});
+    const Sizes of_rows = {p.columns, p.rows, p.weight_stride};
+    const Sizes of_columns = {p.rows, p.columns, p.weight_stride};
+    layout(weight, CUDA_R_16BF, p.weight_transposed ? of_columns : of_rows,
+           {p.batch, p.weight_step});
     layout(x, CUDA_R_16BF, {p.columns, p.tokens, p.x_stride}, {p.batch, p.x_step});
-    layout(out, CUDA_R_32F, {p.rows, p.tokens, p.out_stride}, {p.batch, p.out_step});
+    layout(out, rounds(p) ? CUDA_R_16BF : CUDA_R_32F, {p.rows, p.tokens, p.out_stride},
+           {p.batch, p.out_step});
   }
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
@@ -221,8 +245,8 @@ void CublasLt::multiply(const DenseProduct& p, const Launch& launch) {
   const float kept = p.adds ? 1 : 0;
   require(
       library_->matmul(library_->handle, description.operation, &one, p.weight, description.weight,
-                       p.x, description.x, &kept, p.out, description.out, p.out, description.out,
-                       &choice->second, workspace, kWorkspaceBytes, launch.stream),
+                       p.x, description.x, &kept, out_of(p), description.out, out_of(p),
+                       description.out, &choice->second, workspace, kWorkspaceBytes, launch.stream),
       "a product");
 }
 

@@ -18,11 +18,14 @@ struct DenseProduct {
   std::int64_t weight_stride = 0;
   const __nv_bfloat16* x = nullptr;  // [tokens, columns]
   std::int64_t x_stride = 0;
-  float* out = nullptr;  // [tokens, rows]
+  float* out = nullptr;                  // [tokens, rows]
+  __nv_bfloat16* rounded_out = nullptr;  // in place of out, which is nullptr then
   std::int64_t out_stride = 0;
   const float* bias = nullptr;  // [rows], or nullptr
   bool adds = false;            // to what out holds
   std::int64_t rows = 0, columns = 0, tokens = 0;
+
+  bool weight_transposed = false;  // weight is [columns, rows]
 
   std::int64_t batch = 1;
   std::int64_t weight_step = 0, x_step = 0, out_step = 0;

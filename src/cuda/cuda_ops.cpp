@@ -4,10 +4,12 @@
 
 #include "base/error.h"
 #include "cuda/attention.h"
+#include "cuda/attention_expanded.h"
 #include "cuda/delta_net.h"
 #include "cuda/elementwise.h"
 #include "cuda/experts.h"
 #include "cuda/linear.h"
+#include "cuda/linear_plan.h"
 #include "cuda/rotary.h"
 #include "cuda/route.h"
 #include "cuda/top_logits.h"
@@ -16,8 +18,11 @@
 namespace krasis::cuda {
 namespace {
 
-// Up to so many tokens an op leaves most of a device idle, and two run beside each other.
+// Up to so many tokens an op leaves most of a device idle, and two run beside each other; three
+// with the products for so few tokens that they need little memory.
 constexpr int kBesideTokens = 16;
+constexpr int kThreeLanesTokens = static_cast<int>(kLinearVectorTokens);
+constexpr std::size_t kThirdLaneBytes = std::size_t{8} << 20;  // of kSideScratchBytes
 
 DeviceProperties properties_of(int device) {
   const auto attribute = [&](cudaDeviceAttr which) {
@@ -56,12 +61,16 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
       scratch_memory_(memory_.allocate(scratch_for(device, options))),
       side_scratch_memory_(memory_.allocate(kSideScratchBytes)),
       main_{&stream_, Scratch(scratch_memory_.data(), scratch_memory_.bytes())},
-      side_{&side_stream_, Scratch(side_scratch_memory_.data(), side_scratch_memory_.bytes())},
       pinning_(options.pin_experts ? ExpertCopies::Pinning::Allowed
                                    : ExpertCopies::Pinning::Refused),
       table_writer_(memory_, kMaxTableWords),
       plan_({}, 0),
-      graphs_(stream_, options.graphs) {}
+      graphs_(stream_, options.graphs) {
+  std::byte* const scratch = side_scratch_memory_.data();
+  sides_[0].lane = {&sides_[0].stream, Scratch(scratch, kSideScratchBytes - kThirdLaneBytes)};
+  sides_[1].lane = {&sides_[1].stream,
+                    Scratch(scratch + kSideScratchBytes - kThirdLaneBytes, kThirdLaneBytes)};
+}
 
 CudaOps::~CudaOps() = default;
 
@@ -77,9 +86,10 @@ RowForm CudaOps::form_for(const ExpertMatrices& experts, std::int64_t rows,
 
 void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
   check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
-  if (side_pending_) {                                   // a step that failed left its work there
-    side_stream_.synchronize();
-    side_pending_ = false;
+  for (SideLane& side : sides_) {
+    if (!side.pending) continue;  // else a step that failed left its work there
+    side.stream.synchronize();
+    side.pending = false;
   }
   plan_ = StepPlan(segments, tokens);
   tables_ = table_writer_.write(plan_, segments, stream_);
@@ -90,6 +100,11 @@ void CudaOps::run_step(const StepKey& key, const std::function<void()>& work) {
   if (placed_ == nullptr) return graphs_.run(key, plan_, work, nullptr);
   placed_->begin_step(plan_.tokens);
   graphs_.run(key, plan_, work, &placed_->step_partner());
+}
+
+void CudaOps::forget_steps() {
+  stream_.synchronize();
+  graphs_.clear();
 }
 
 void CudaOps::synchronize() {
@@ -119,6 +134,10 @@ DecodePairs CudaOps::decode_pairs() const {
   return placed_ == nullptr ? DecodePairs() : placed_->decode_pairs();
 }
 
+DecodeTimes CudaOps::decode_times() const {
+  return placed_ == nullptr ? DecodeTimes() : placed_->decode_times();
+}
+
 std::vector<WayTimes> CudaOps::way_times() const {
   return placed_ == nullptr ? std::vector<WayTimes>() : placed_->way_times();
 }
@@ -133,46 +152,48 @@ std::vector<LayerTimes> CudaOps::pass_times() const {
 }
 
 void CudaOps::beside(const std::function<void()>& work) {
-  if (plan_.tokens > kBesideTokens || lane_ == &side_) return work();
-  forked_.record(stream_);
-  forked_.wait_on(side_stream_);
-  side_pending_ = true;
+  if (plan_.tokens > kBesideTokens || lane_ != &main_) return work();
+  SideLane& side = sides_[sides_[0].pending && plan_.tokens <= kThreeLanesTokens ? 1 : 0];
+  side.forked.record(stream_);
+  side.forked.wait_on(side.stream);
+  side.pending = true;
   struct BackToMain {
     CudaOps& ops;
     ~BackToMain() { ops.lane_ = &ops.main_; }
   };
   {
     const BackToMain back{*this};
-    lane_ = &side_;
+    lane_ = &side.lane;
     work();
   }
-  joined_.record(side_stream_);
+  side.joined.record(side.stream);
 }
 
 void CudaOps::join() {
-  if (!side_pending_) return;
-  side_pending_ = false;
-  joined_.wait_on(stream_);
+  for (SideLane& side : sides_) {
+    if (side.pending) side.joined.wait_on(stream_);
+    side.pending = false;
+  }
 }
 
-Launch CudaOps::start() {
+template <class Op>
+void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
+  kernel(op, fresh_launch());
+}
+
+Launch CudaOps::fresh_launch() {
   lane_->scratch.give_back_all();
   return {lane_->stream->get(), lane_->scratch, properties_, tables_, cublas_.get()};
 }
 
-void CudaOps::require_known(std::span<const Segment> segments) const {
+void CudaOps::check_segments(std::span<const Segment> segments) const {
   ensure(segments.data() == segments_.data() && segments.size() == segments_.size(),
          "cuda: begin_step() was given other segments");
 }
 
 template <class Op>
-void CudaOps::run(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  kernel(op, start());
-}
-
-template <class Op>
 void CudaOps::run_segments(void (*kernel)(const Op&, const Launch&), const Op& op) {
-  require_known(op.segments);
+  check_segments(op.segments);
   run(kernel, op);
 }
 
@@ -215,6 +236,14 @@ void CudaOps::do_kv_append(const KvAppend& op) {
 void CudaOps::do_attention(const Attention& op) {
   run_segments(cuda::attention, op);
 }
+void CudaOps::do_attention_over_latents(const AttentionOverLatents& op) {
+  check_segments(op.segments);
+  const ExpandedPlan plan =
+      plan_expanded(op, tables_, properties_, cublas_ != nullptr, lane_->scratch.bytes());
+  if (plan.least_rows == 0) return Ops::do_attention_over_latents(op);
+  join();
+  cuda::attention_over_latents(op, plan, fresh_launch());
+}
 void CudaOps::do_causal_conv(const CausalConv& op) {
   run_segments(cuda::causal_conv, op);
 }
@@ -242,16 +271,17 @@ void CudaOps::do_experts_and_add(const Experts& op, const Add& sum) {
 }
 
 void CudaOps::do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) {
-  require_known(conv.segments);
-  require_known(op.segments);
+  check_segments(conv.segments);
+  check_segments(op.segments);
   if (!has_convolved_keys(conv, op)) return Ops::do_conv_and_delta_net(conv, op);
   join();
-  cuda::conv_and_delta_net(conv, op, start());
+  cuda::conv_and_delta_net(conv, op, fresh_launch());
 }
 
 void CudaOps::run_experts(const Experts& op, const Add* sum) {
-  if (op.matrices.placed >= 0) return placed().run(op, start(), sum);
-  sum == nullptr ? cuda::experts(op, start()) : cuda::experts_and_add(op, *sum, start());
+  if (op.matrices.placed >= 0) return placed().run(op, fresh_launch(), sum);
+  sum == nullptr ? cuda::experts(op, fresh_launch())
+                 : cuda::experts_and_add(op, *sum, fresh_launch());
 }
 
 }  // namespace krasis::cuda

@@ -2,6 +2,7 @@
 // F32 between ops and are rounded to 16 bits only inside an op that uses tensor cores.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -32,6 +33,7 @@ class CudaOps final : public Ops {
                    std::int64_t top_k) const override;
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
+  void forget_steps() override;
   void beside(const std::function<void()>& work) override;
   void join() override;
   void begin_pass(std::int64_t tokens, std::int64_t parts) override;
@@ -44,6 +46,7 @@ class CudaOps final : public Ops {
   std::vector<LayerTimes> pass_times() const;
   std::vector<WayTimes> way_times() const;
   DecodePairs decode_pairs() const;
+  DecodeTimes decode_times() const;
 
  private:
   void do_embedding(const Embedding& op) override;
@@ -59,6 +62,7 @@ class CudaOps final : public Ops {
   void do_rotary(const Rotary& op) override;
   void do_kv_append(const KvAppend& op) override;
   void do_attention(const Attention& op) override;
+  void do_attention_over_latents(const AttentionOverLatents& op) override;
   void do_causal_conv(const CausalConv& op) override;
   void do_delta_gates(const DeltaGates& op) override;
   void do_delta_net(const DeltaNet& op) override;
@@ -75,12 +79,11 @@ class CudaOps final : public Ops {
     Scratch scratch;
   };
 
-  // For an op in the current lane, with all its scratch memory free.
-  Launch start();
-  // Throws unless begin_step() was given these.
-  void require_known(std::span<const Segment> segments) const;
-
-  // Runs kernel(op, launch) in the current lane with all its scratch memory free.
+  // In the current lane, with all its scratch memory free.
+  Launch fresh_launch();
+  // That begin_step() was given these.
+  void check_segments(std::span<const Segment> segments) const;
+  // Runs kernel(op, fresh_launch()).
   template <class Op>
   void run(void (*kernel)(const Op&, const Launch&), const Op& op);
   // The same for an op on the segments that begin_step() was given.
@@ -93,13 +96,18 @@ class CudaOps final : public Ops {
   Stream stream_;
   std::unique_ptr<CublasLt> cublas_;  // nullptr: not there, own kernels do its work
   DeviceMemory memory_;
-  Stream side_stream_;
-  Event forked_, joined_;
   Buffer scratch_memory_, side_scratch_memory_;
-  Lane main_, side_;
+  Lane main_;
   Lane* lane_ = &main_;
+  // Beside the main one, in the order that they are taken.
+  struct SideLane {
+    Stream stream;
+    Event forked, joined;
+    Lane lane{};
+    bool pending = false;  // the main lane has not waited for its work
+  };
+  std::array<SideLane, 2> sides_;
   ExpertCopies::Pinning pinning_;
-  bool side_pending_ = false;  // the main lane has not waited for the side lane's work
   StepTableWriter table_writer_;
   StepPlan plan_;
   StepTables tables_;

@@ -1,6 +1,8 @@
 #include "cuda/decode_experts.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -19,28 +21,26 @@ std::int64_t largest_hidden(std::span<const ExpertMatrices> layers) {
   for (const ExpertMatrices& layer : layers) {
     if (layer.experts < 2) {
       throw Error(ErrorCode::Unsupported,
-                  "placed experts: a layer with one expert; keep it in the device's memory");
+                  "placed experts: layer " + std::to_string(layer.placed) + " has " +
+                      std::to_string(layer.experts) +
+                      " experts, at least 2 can be placed; keep them in the device's memory");
     }
     hidden = std::max(hidden, layer.hidden);
   }
   return hidden;
 }
 
-// Both sides end together when they divide what is not resident like their rates.
-float link_share_of(const PlacedContext& context) {
-  const ExpertPlacement& placement = context.placement;
-  if (!context.copies.readable_in_place() || placement.link_rate <= 0 ||
-      placement.processor_rate <= 0)
-    return 0;
-  return static_cast<float>(placement.link_rate / (placement.link_rate + placement.processor_rate));
-}
+// Of the device's own part of a question, beside reading experts over the link.
+constexpr double kOwnSeconds = 6e-6;
 
 }  // namespace
 
-DecodeExperts::DecodeExperts(const PlacedContext& context, std::chrono::milliseconds patience)
+DecodeExperts::DecodeExperts(const PlacedContext& context)
     : context_(context),
-      mailbox_(context.memory, largest_hidden(context.layers), patience),
-      link_share_(link_share_of(context)) {}
+      mailbox_(context.memory, largest_hidden(context.layers),
+               std::chrono::milliseconds(std::lround(1e3 * context.placement.patience))) {
+  begin_step();
+}
 
 DecodeExperts::Job DecodeExperts::queue(const Experts& op, unsigned* counts, const Launch& launch) {
   const auto experts = static_cast<std::size_t>(op.matrices.experts);
@@ -54,9 +54,9 @@ DecodeExperts::Job DecodeExperts::queue(const Experts& op, unsigned* counts, con
                 .top_k = static_cast<int>(op.top_k),
                 .experts = static_cast<int>(op.matrices.experts),
                 .resident = context_.slots.table(op.matrices.placed),
-                .link_share = link_share_,
-                .base = link_share_ > 0 ? layer.tiled->base : nullptr,
+                .base = context_.copies.readable_in_place() ? layer.tiled->base : nullptr,
                 .expert_bytes = layer.tiled->expert_bytes,
+                .begins_step = op.matrices.placed == 0,
                 .table = table,
                 .device_ids = ids,
                 .counts = counts},
@@ -104,6 +104,7 @@ void DecodeExperts::compute(std::span<const Job> jobs) {
     pairs_.all += pairs;
     if (!mailbox_.next_question(context_.main)) continue;
     const ExpertMatrices& layer = context_.layers[static_cast<std::size_t>(job.layer)];
+    const auto start = std::chrono::steady_clock::now();
     pairs_.on_processor +=
         pairs - static_cast<std::size_t>(std::count(mailbox_.ids(), mailbox_.ids() + pairs, -1));
     context_.processor.experts({.x = Rows(mailbox_.x(), job.tokens, layer.hidden),
@@ -113,7 +114,53 @@ void DecodeExperts::compute(std::span<const Job> jobs) {
                                 .matrices = layer,
                                 .out = MutableRows(mailbox_.sums(), job.tokens, layer.hidden)});
     mailbox_.answer();
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    work_.seconds += took.count();
+    work_.bytes += static_cast<double>(experts_asked_for(pairs, layer.experts)) *
+                   static_cast<double>(layer.tiled->expert_bytes);
+    ++work_.calls;
   }
+}
+
+std::size_t DecodeExperts::experts_asked_for(std::size_t pairs, std::int64_t experts) {
+  seen_.assign(static_cast<std::size_t>(experts), 0);
+  std::size_t count = 0;
+  for (std::size_t p = 0; p < pairs; ++p) {
+    if (mailbox_.ids()[p] < 0) continue;
+    std::uint8_t& seen = seen_[static_cast<std::size_t>(mailbox_.ids()[p])];
+    count += seen == 0 ? 1 : 0;
+    seen = 1;
+  }
+  return count;
+}
+
+void DecodeExperts::begin_step() {
+  const MailboxTimes times = mailbox_.times();
+  const auto bytes = static_cast<double>(context_.slots.slot_bytes());
+  const auto by_link = static_cast<double>(times.by_link - known_times_.by_link);
+  const auto questions = static_cast<double>(times.questions - known_times_.questions);
+  const double link_seconds = 1e-9 * static_cast<double>(times.link_ns - known_times_.link_ns);
+  LearnedRates& rates = context_.rates;
+  rates.observe_processor(work_.bytes - known_work_.bytes, work_.seconds - known_work_.seconds,
+                          work_.calls - known_work_.calls);
+  rates.observe_link(bytes * by_link, link_seconds - kOwnSeconds * questions);
+  known_times_ = times;
+  known_work_ = work_;
+  const StepCosts costs = rates.step_costs(context_.slots.slot_bytes());
+  if (costs == costs_) return;
+  mailbox_.set_costs(costs, context_.main);
+  costs_ = costs;
+}
+
+DecodeTimes DecodeExperts::times() const {
+  const MailboxTimes times = mailbox_.times();
+  const auto seconds = [](std::uint64_t ns) { return 1e-9 * static_cast<double>(ns); };
+  return {.layers = times.questions,
+          .between = seconds(times.between_ns),
+          .asking = seconds(times.asking_ns),
+          .waiting = seconds(times.waiting_ns),
+          .processor = work_.seconds,
+          .adding = seconds(times.adding_ns)};
 }
 
 void DecodeExperts::begin_capture() {
@@ -136,8 +183,11 @@ std::function<void()> DecodeExperts::end_capture() {
 void DecodeExperts::check_answers() {
   if (!mailbox_.timed_out()) return;
   mailbox_.abandon(context_.main);
+  const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(mailbox_.patience());
   throw Error(ErrorCode::Device,
-              "cuda: the processor did not compute a step's experts in time; its results are lost");
+              "cuda: the processor did not compute a step's experts within " +
+                  std::to_string(waited.count()) +
+                  " ms, the step's results are lost; end what else keeps the processor busy");
 }
 
 }  // namespace krasis::cuda

@@ -3,7 +3,6 @@
 // the program's memory; the rest on the processor, at the same time (mailbox.h).
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <span>
 #include <vector>
@@ -20,11 +19,8 @@ struct PlacedContext;
 
 class DecodeExperts final : public StepPartner {
  public:
-  static constexpr std::chrono::milliseconds kPatience = std::chrono::seconds(10);
-
   // Throws Error(OutOfMemory), Error(Unsupported).
-  explicit DecodeExperts(const PlacedContext& context,
-                         std::chrono::milliseconds patience = kPatience);
+  explicit DecodeExperts(const PlacedContext& context);
 
   // Queues the op, and unless it is captured, computes the processor's part of it. The routing is
   // counted in `counts` [experts], unless that is null.
@@ -33,11 +29,15 @@ class DecodeExperts final : public StepPartner {
   void begin_capture() override;
   std::function<void()> end_capture() override;
 
+  // Before a step is queued: looks at how long the last ones took.
+  void begin_step();
+
   // After the end of a step: throws Error(Device) if the device has waited for the processor in
   // vain; the step's results are worth nothing then.
   void check_answers();
 
   DecodePairs pairs() const { return pairs_; }
+  DecodeTimes times() const;
 
  private:
   // The processor's part of one question.
@@ -47,11 +47,19 @@ class DecodeExperts final : public StepPartner {
   };
   Job queue(const Experts& op, unsigned* counts, const Launch& launch);
   void compute(std::span<const Job> jobs);
+  std::size_t experts_asked_for(std::size_t pairs, std::int64_t experts);  // of the processor
 
   const PlacedContext& context_;
   Mailbox mailbox_;
-  float link_share_;
+  StepCosts costs_;  // that the mailbox has
   DecodePairs pairs_;
+  // Of the processor so far, and what the rates know of it and of the device's times.
+  struct Work {
+    double bytes = 0, seconds = 0, calls = 0;
+  };
+  Work work_, known_work_;
+  std::vector<std::uint8_t> seen_;  // [experts] those of a question
+  MailboxTimes known_times_;
   bool capturing_ = false;
   std::vector<Job> captured_;
 };

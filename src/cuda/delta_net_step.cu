@@ -95,11 +95,11 @@ __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
   __shared__ __align__(16) Tokens tokens;
   __shared__ __align__(16) Sums partial[2][kWarps][kFours];  // of even and odd tokens
   let_later_start();
-  wait_for_earlier();
+  // The tables and the state are of earlier steps, which are over.
   const StepTables& tables = op.tables;
   const int segment = static_cast<int>(blockIdx.z);
   const int rows = tables.rows[segment];
-  if (rows <= 0 || rows > kStepRows) return;
+  if (rows <= 0 || rows > kStepRows) return wait_for_earlier();
   const int head = static_cast<int>(blockIdx.y);
   const int thread = static_cast<int>(threadIdx.x);
   const int four = thread % kFours, group = thread / kFours;
@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(kThreads) step(DeltaArguments op) {
     for (int i = 0; i < kRows; ++i)
       state[i] = *reinterpret_cast<const float4*>(slot + i * kRowGroups * op.value_dim);
   }
+  wait_for_earlier();
   const std::int64_t value_column = std::int64_t{head} * op.value_dim + column;
   const auto load_value = [&](int t) {
     return *reinterpret_cast<const float4*>(op.v + (first_row + t) * op.v_stride + value_column);

@@ -14,7 +14,7 @@ std::string version_text(int version) {
 std::string no_devices_problem(cudaError_t result, int driver_version) {
   if (driver_version == 0) return "no NVIDIA driver is installed";
   if (result == cudaErrorNoDevice) return "no NVIDIA GPU was found";
-  if (result == cudaErrorInsufficientDriver) {
+  if (result == cudaErrorInsufficientDriver && driver_version < CUDART_VERSION) {
     return "the NVIDIA driver knows CUDA " + version_text(driver_version) + ", CUDA " +
            version_text(CUDART_VERSION) + " is needed; install a newer driver";
   }

@@ -92,6 +92,10 @@ double measure_link_rate(Ops& ops) {
   }
 }
 
+DecodeTimes decode_times(const Ops& ops) {
+  return static_cast<const CudaOps&>(ops).decode_times();
+}
+
 DecodePairs decode_pairs(const Ops& ops) {
   return static_cast<const CudaOps&>(ops).decode_pairs();
 }

@@ -92,8 +92,8 @@ struct WayTimes {
   double end_ms = 0;
 };
 
-// Of each layer, and each part that it was called for, of the last pass by ways; nothing if there
-// was none. Waits for the pass to end.
+// Of each layer, and each part that it was called for, of the last pass by ways, as far as it came;
+// nothing if there was none. Waits for the pass to end.
 std::vector<WayTimes> way_times(const Ops& ops);
 
 // (token, expert) pairs of all steps so far that were repeated as graphs, and those of them whose
@@ -102,5 +102,17 @@ struct DecodePairs {
   std::uint64_t all = 0, on_processor = 0;
 };
 DecodePairs decode_pairs(const Ops& ops);
+
+// Where steps that were repeated as graphs have spent their time so far: seconds over all layers in
+// which the processor had a part. Without placed experts: zeros.
+struct DecodeTimes {
+  std::uint64_t layers = 0;
+  double between = 0;    // the device: from one layer's experts to the next one's in a step
+  double asking = 0;     // the device: until the question is in the program's memory
+  double waiting = 0;    // until the device has seen the answer; the processor's time is in this
+  double processor = 0;  // from seeing the question to writing the answer
+  double adding = 0;     // the device
+};
+DecodeTimes decode_times(const Ops& ops);
 
 }  // namespace krasis::cuda

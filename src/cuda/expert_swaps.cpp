@@ -131,7 +131,9 @@ void ExpertSwaps::look_at_counts() {
 }
 
 void ExpertSwaps::start_copies(std::size_t most) {
+  if (wanted_.empty() || under_way_ >= most) return;
   Copies begun;
+  begun.over = std::make_unique<Event>();  // where there is no memory for it, nothing has changed
   while (!wanted_.empty() && under_way_ + begun.experts.size() < most) {
     const HotExperts::Swap swap = wanted_.front();
     wanted_.pop_front();
@@ -155,7 +157,6 @@ void ExpertSwaps::start_copies(std::size_t most) {
                          tiled.base + static_cast<std::size_t>(number) * tiled.expert_bytes,
                          tiled.expert_bytes);
   }
-  begun.over = std::make_unique<Event>();
   begun.over->record(context_.copies.stream());
   under_way_ += begun.experts.size();
   copies_.push_back(std::move(begun));

@@ -93,7 +93,7 @@ class Share {
 
 template <bool Aligned>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 2)
-    vector_kernel(const __grid_constant__ PlainProduct p) {
+    vector_kernel(const __grid_constant__ PlainProduct p, bool fetch_ahead) {
   using Rows8 = StagedRowsOf<float, 16, Aligned>;
   __shared__ float warps[kMostWarps][kRows][kStagedRows];
   __shared__ const float* rows[kStagedRows];
@@ -103,8 +103,13 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 2)
   const int tokens = min(kStagedRows, static_cast<int>(p.tokens) - first_token);
   const int first_row = static_cast<int>(blockIdx.y) * kRows;
   const int head = static_cast<int>(blockIdx.z);
-  Share share(p, static_cast<const __nv_bfloat16*>(p.weight) + head * p.rows * p.columns,
-              first_row);
+  const auto* weight = static_cast<const __nv_bfloat16*>(p.weight) + head * p.rows * p.columns;
+  Share share(p, weight, first_row);
+  if (fetch_ahead && threadIdx.x == 0) {
+    prefetch_to_l2(weight + first_row * p.columns,
+                   static_cast<unsigned>(min(kRows, static_cast<int>(p.rows) - first_row) *
+                                         p.columns * sizeof(__nv_bfloat16)));
+  }
   if (threadIdx.x < tokens) {
     const long long row = (first_token + threadIdx.x) * p.heads + head;
     rows[threadIdx.x] = p.x + row * p.x_stride;
@@ -146,7 +151,11 @@ void linear_vector(const PlainProduct& p, const Launch& launch) {
                   .threads = dim3(static_cast<unsigned>(warps) * kWarp),
                   .shared_bytes = warps * StagedRowsOf<float, 16, true>::kWarpBytes};
   const bool aligned = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0 && p.x_stride % 4 == 0;
-  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, launch, p);
+  // What does not stay in the L2 cache until it is used is better read once.
+  const auto weight_bytes =
+      static_cast<std::size_t>(p.rows * p.columns * p.heads) * sizeof(__nv_bfloat16);
+  start_early(aligned ? vector_kernel<true> : vector_kernel<false>, grid, launch, p,
+              weight_bytes <= launch.device.l2_bytes / 2);
 }
 
 }  // namespace krasis::cuda

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cuda/early_start.cuh"
 #include "cuda/mailbox.h"
+#include "cuda/tensor_core.cuh"
 
 namespace krasis::cuda {
 namespace {
@@ -50,8 +51,36 @@ __device__ int missing_before(const Division& d, int pair) {
   return count;
 }
 
-// The processor's pairs.
-__device__ int divide(const Ask& a, Division& d, int pairs) {
+struct Parts {
+  int processor_pairs, by_link;
+};
+
+// Of a few tokens: a warp, a pair a lane. Leaves the processor's part in the mailbox too.
+__device__ Parts divide_few(const Ask& a, int pairs) {
+  const ExpertQuestion& q = a.question;
+  const int lane = static_cast<int>(threadIdx.x);
+  const int id = lane < pairs ? q.ids[lane] : -1;
+  const int expert = id < q.experts ? id : -1;
+  const float weight = lane < pairs ? q.weights[lane] : 0;
+  const std::byte* address = expert >= 0 ? q.resident[expert] : nullptr;
+  if (expert >= 0 && q.counts != nullptr) atomicAdd(&q.counts[expert], 1u);
+  const int leader = __ffs(static_cast<int>(__match_any_sync(~0u, expert))) - 1;
+  const bool missing = expert >= 0 && address == nullptr;
+  const unsigned leaders = __ballot_sync(~0u, missing && leader == lane);
+  const int by_link = q.base != nullptr ? experts_by_link(__popc(leaders), a.state->costs) : 0;
+  if (missing && __popc(leaders & ((1u << leader) - 1)) < by_link)
+    address = q.base + static_cast<std::size_t>(expert) * q.expert_bytes;
+  const bool processor = expert >= 0 && address == nullptr;
+  if (lane < pairs) {
+    if (address != nullptr) q.table[expert] = address;
+    q.device_ids[lane] = address != nullptr ? expert : -1;
+    a.ids[lane] = processor ? expert : -1;
+    a.weights[lane] = weight;
+  }
+  return {__popc(__ballot_sync(~0u, processor)), by_link};
+}
+
+__device__ Parts divide(const Ask& a, Division& d, int pairs) {
   const ExpertQuestion& q = a.question;
   __shared__ int missing, processor_pairs;
   if (threadIdx.x == 0) missing = processor_pairs = 0;
@@ -68,7 +97,7 @@ __device__ int divide(const Ask& a, Division& d, int pairs) {
   for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads)
     if (leads_missing(d, p)) atomicAdd(&missing, 1);
   __syncthreads();
-  const int by_link = q.base != nullptr ? __float2int_rn(q.link_share * missing) : 0;
+  const int by_link = q.base != nullptr ? experts_by_link(missing, a.state->costs) : 0;
   for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads) {
     const int id = d.expert[p];
     const std::byte* address = d.address[p];
@@ -80,36 +109,77 @@ __device__ int divide(const Ask& a, Division& d, int pairs) {
     if (d.processor[p] >= 0) atomicAdd(&processor_pairs, 1);
   }
   __syncthreads();
-  return processor_pairs;
+  return {processor_pairs, by_link};
 }
 
-__device__ void write_question(const Ask& a, const Division& d, int pairs) {
-  const Rows x = a.question.x;
+__device__ void write_pairs(const Ask& a, const Division& d, int pairs) {
   for (int p = static_cast<int>(threadIdx.x); p < pairs; p += kAskThreads) {
     a.ids[p] = d.processor[p];
     a.weights[p] = a.question.weights[p];
   }
+}
+
+// By the threads from `first` on.
+__device__ void write_x(const Ask& a, int first) {
+  const Rows x = a.question.x;
+  const int step = kAskThreads - first;
+  const int columns = static_cast<int>(x.cols);
   for (std::int64_t t = 0; t < x.rows; ++t) {
+    const float* const from = x.data + t * x.stride;
+    float* const to = a.x + t * columns;
 #pragma unroll 4
-    for (std::int64_t c = threadIdx.x; c < x.cols; c += kAskThreads)
-      a.x[t * x.cols + c] = x.data[t * x.stride + c];
+    for (int c = static_cast<int>(threadIdx.x) - first; c < columns; c += step) to[c] = from[c];
+  }
+}
+
+__device__ Parts write_question(const Ask& a, Division& d, int pairs) {
+  if (threadIdx.x == 0) a.words->times = a.state->times;
+  Parts parts{};
+  if (pairs > kWarp) {
+    parts = divide(a, d, pairs);
+    if (parts.processor_pairs > 0) {
+      write_pairs(a, d, pairs);
+      write_x(a, 0);
+    }
+  } else if (threadIdx.x < kWarp) {
+    parts = divide_few(a, pairs);
+  } else {
+    write_x(a, kWarp);
   }
   __threadfence_system();
+  __syncthreads();
+  return parts;
+}
+
+__device__ unsigned long long nanoseconds() {
+  unsigned long long now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  return now;
 }
 
 __global__ void __launch_bounds__(kAskThreads) ask_kernel(const __grid_constant__ Ask a) {
   __shared__ Division division;
+  let_later_start();
   wait_for_earlier();
   const int pairs = static_cast<int>(a.question.x.rows) * a.question.top_k;
-  const int processor_pairs = divide(a, division, pairs);
-  if (processor_pairs > 0) write_question(a, division, pairs);
-  __syncthreads();
+  const unsigned long long begun = nanoseconds();
+  const Parts parts = write_question(a, division, pairs);  // the first thread's count
   if (threadIdx.x != 0) return;
-  const unsigned long long number = a.state->number + 1;
+  Mailbox::State& state = *a.state;
+  const unsigned long long number = state.number + 1;
   *reinterpret_cast<volatile unsigned long long*>(&a.words->question) =
-      number << kPairBits | static_cast<unsigned>(processor_pairs);
-  a.state->number = number;
-  a.state->processor_pairs = static_cast<unsigned>(processor_pairs);
+      number << kPairBits | static_cast<unsigned>(parts.processor_pairs);
+  state.number = number;
+  state.processor_pairs = static_cast<unsigned>(parts.processor_pairs);
+  state.by_link = static_cast<unsigned>(parts.by_link);
+  state.asked_ns = nanoseconds();
+  if (parts.processor_pairs == 0) return;
+  if (!a.question.begins_step) state.times.between_ns += begun - state.added_ns;
+  state.times.asking_ns += state.asked_ns - begun;
+}
+
+__global__ void costs_kernel(Mailbox::State* state, StepCosts costs) {
+  state->costs = costs;
 }
 
 struct AddAnswer {
@@ -119,12 +189,6 @@ struct AddAnswer {
   Mailbox::State* state;
   unsigned long long patience_ns;
 };
-
-__device__ unsigned long long nanoseconds() {
-  unsigned long long now;
-  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-  return now;
-}
 
 // False if it does not come.
 __device__ bool wait_for_answer(const AddAnswer& a) {
@@ -146,32 +210,51 @@ __device__ bool wait_for_answer(const AddAnswer& a) {
 
 constexpr int kAddThreads = 256;
 constexpr int kAddNumbers = 4;  // of a thread, on their way at once
-constexpr int kMaxAddBlocks = 64;
+
+__device__ void count_times(const AddAnswer& a, unsigned long long own_ns,
+                            unsigned long long seen_ns) {
+  Mailbox::State& state = *a.state;
+  const unsigned long long now = nanoseconds();
+  MailboxTimes& times = state.times;
+  ++times.questions;
+  times.waiting_ns += seen_ns - state.asked_ns;
+  times.adding_ns += now - seen_ns;
+  if (state.by_link > 0) {
+    times.by_link += state.by_link;
+    times.link_ns += own_ns - state.asked_ns;
+  }
+  state.added_ns = now;
+}
 
 __global__ void __launch_bounds__(kAddThreads)
     add_answer_kernel(const __grid_constant__ AddAnswer a) {
   __shared__ bool there;
+  __shared__ unsigned long long seen_ns, own_ns;
+  let_later_start();  // with their weights on the way while the processor computes
   // The question was asked before the kernel before this one could begin.
-  if (threadIdx.x == 0)
+  if (threadIdx.x == 0) {
     there =
         static_cast<volatile Mailbox::State*>(a.state)->processor_pairs > 0 && wait_for_answer(a);
+    seen_ns = nanoseconds();
+  } else if (threadIdx.x == kWarp) {
+    wait_for_earlier();
+    own_ns = nanoseconds();
+  }
   __syncthreads();
   wait_for_earlier();
   if (!there) return;
-  const std::int64_t count = a.out.rows * a.out.cols;
-  const std::int64_t step = std::int64_t{gridDim.x} * kAddThreads;
-  for (std::int64_t first = blockIdx.x * std::int64_t{kAddThreads} + threadIdx.x; first < count;
-       first += kAddNumbers * step) {
-    float sums[kAddNumbers];
+  const int columns = static_cast<int>(a.out.cols);
+  const float* const from = a.sums + std::int64_t{blockIdx.y} * columns;
+  float* const to = a.out.data + std::int64_t{blockIdx.y} * a.out.stride;
+  const int first = static_cast<int>(blockIdx.x) * kAddNumbers * kAddThreads + threadIdx.x;
+  float sums[kAddNumbers];
 #pragma unroll
-    for (int i = 0; i < kAddNumbers; ++i)
-      if (first + i * step < count) sums[i] = __ldcv(a.sums + first + i * step);
+  for (int i = 0; i < kAddNumbers; ++i)
+    if (first + i * kAddThreads < columns) sums[i] = __ldcv(from + first + i * kAddThreads);
 #pragma unroll
-    for (int i = 0; i < kAddNumbers; ++i) {
-      const std::int64_t at = first + i * step;
-      if (at < count) a.out.data[at / a.out.cols * a.out.stride + at % a.out.cols] += sums[i];
-    }
-  }
+  for (int i = 0; i < kAddNumbers; ++i)
+    if (first + i * kAddThreads < columns) to[first + i * kAddThreads] += sums[i];
+  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0) count_times(a, own_ns, seen_ns);
 }
 
 std::uint64_t load(std::uint64_t& word) {
@@ -194,10 +277,16 @@ Mailbox::Mailbox(Memory& memory, std::int64_t hidden, std::chrono::milliseconds 
       patience_(patience) {}
 
 void Mailbox::ask(const ExpertQuestion& question, const Launch& launch) {
-  ensure(
-      question.x.rows <= kMailboxTokens && question.x.rows * question.top_k <= kMailboxPairs &&
-          static_cast<std::size_t>(question.x.rows * question.x.cols) * sizeof(float) <= x_.bytes(),
-      "mailbox: the question is too large");
+  const std::int64_t pairs = question.x.rows * question.top_k;
+  const std::size_t bytes =
+      static_cast<std::size_t>(question.x.rows * question.x.cols) * sizeof(float);
+  if (question.x.rows > kMailboxTokens || pairs > kMailboxPairs || bytes > x_.bytes()) {
+    throw Error(ErrorCode::Internal,
+                "mailbox: a question of " + std::to_string(question.x.rows) + " tokens, " +
+                    std::to_string(pairs) + " pairs and " + std::to_string(bytes) +
+                    " bytes, there is room for " + std::to_string(kMailboxTokens) + ", " +
+                    std::to_string(kMailboxPairs) + " and " + std::to_string(x_.bytes()));
+  }
   const Ask ask{.question = question,
                 .words = words_.as<Words>(),
                 .state = state_.as<State>(),
@@ -213,11 +302,10 @@ void Mailbox::add_answer(MutableRows out, const Launch& launch) {
                       .words = words_.as<Words>(),
                       .state = state_.as<State>(),
                       .patience_ns = static_cast<unsigned long long>(patience_.count())};
-  const std::int64_t wanted = (out.rows * out.cols + kAddThreads - 1) / kAddThreads;
-  const auto blocks =
-      static_cast<unsigned>(std::clamp<std::int64_t>(wanted / kAddNumbers, 1, kMaxAddBlocks));
-  start_early(add_answer_kernel, {.blocks = dim3(blocks), .threads = dim3(kAddThreads)}, launch,
-              add);
+  constexpr std::int64_t kColumns = kAddNumbers * kAddThreads;
+  const dim3 blocks(static_cast<unsigned>((out.cols + kColumns - 1) / kColumns),
+                    static_cast<unsigned>(out.rows));
+  start_early(add_answer_kernel, {.blocks = blocks, .threads = dim3(kAddThreads)}, launch, add);
 }
 
 bool Mailbox::next_question(const Stream& stream) {
@@ -239,7 +327,11 @@ bool Mailbox::next_question(const Stream& stream) {
       continue;
     }
     check(state, "waiting for a step to ask for experts");
-    ensure(asked(), "mailbox: a step ended without its question");
+    if (!asked()) {
+      throw Error(ErrorCode::Internal, "mailbox: a step ended without question " +
+                                           std::to_string(number) + ", the last one was " +
+                                           std::to_string(load(words().question) >> kPairBits));
+    }
   }
   // A later number: the device did not wait for this one's answer.
   const std::uint64_t question = load(words().question);
@@ -248,6 +340,15 @@ bool Mailbox::next_question(const Stream& stream) {
 
 void Mailbox::answer() {
   store(words().answer, last_);
+}
+
+void Mailbox::set_costs(const StepCosts& costs, const Stream& stream) {
+  costs_kernel<<<1, 1, 0, stream.get()>>>(state_.as<State>(), costs);
+  check_launch("costs of experts");
+}
+
+MailboxTimes Mailbox::times() const {
+  return words().times;
 }
 
 void Mailbox::abandon(const Stream& stream) noexcept {

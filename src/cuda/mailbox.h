@@ -15,6 +15,7 @@
 #include "cuda/runtime.h"
 #include "ops/experts.h"
 #include "ops/memory.h"
+#include "residency/learned_rates.h"
 
 namespace krasis::cuda {
 
@@ -33,15 +34,26 @@ struct ExpertQuestion {
   const std::byte* const* resident =
       nullptr;  // [experts] where each lies in device memory, or null
 
-  // Experts that are not resident but that the device reads from the program's memory: so large a
-  // share of them, rounded, those that come first among the ids.
-  float link_share = 0;
-  const std::byte* base = nullptr;  // expert e is at base + e * expert_bytes there
+  // Where the device may read experts that are not resident: of these the first among the ids, as
+  // many as experts_by_link() says. nullptr: it may not.
+  const std::byte* base = nullptr;  // expert e is at base + e * expert_bytes
   std::size_t expert_bytes = 0;
+  bool begins_step = false;  // what the device did before is not of the same step
 
   const std::byte** table = nullptr;  // out: [experts], of the device's part
   int* device_ids = nullptr;          // out: [tokens, top_k], -1: not the device's part
   unsigned* counts = nullptr;         // [experts], grows by the pairs of each expert
+};
+
+// What the device has taken so far, over all questions that the processor had a part in.
+struct MailboxTimes {
+  std::uint64_t questions = 0;
+  std::uint64_t between_ns = 0;  // from an answer to the next question of the step
+  std::uint64_t asking_ns = 0;   // until the processor can see the question
+  std::uint64_t waiting_ns = 0;  // until the device has seen the answer
+  std::uint64_t adding_ns = 0;   // until it is added
+  std::uint64_t by_link = 0;     // experts read over the link
+  std::uint64_t link_ns = 0;     // until the device's own part with such experts was done
 };
 
 class Mailbox {
@@ -68,23 +80,34 @@ class Mailbox {
   float* sums() const { return sums_.as<float>(); }
   void answer();
 
+  // By which questions divide experts from the next step on; queued.
+  void set_costs(const StepCosts& costs, const Stream& stream);
+  // As of some question of late.
+  MailboxTimes times() const;
+
   // Lets the device go on without answers, waits for the end of what was queued, and begins anew.
   void abandon(const Stream& stream) noexcept;
 
   // True if the device has waited in vain, and waits for nothing since; until abandon().
   bool timed_out() const;
+  std::chrono::nanoseconds patience() const { return patience_; }
 
   // Written by one side, read by the other, each in a cache line of its own.
   struct Words {
     alignas(64) std::uint64_t question;  // its number << 16 | the processor's pairs
     alignas(64) std::uint64_t answer;    // the number of the last question that was answered
     alignas(64) std::uint64_t timeout;   // the number of a question whose answer did not come
+    alignas(64) MailboxTimes times;
   };
   // The device's own.
   struct State {
     unsigned long long number;
     unsigned processor_pairs;
     unsigned timeout;  // waits for nothing any more
+    unsigned by_link;  // experts
+    unsigned long long asked_ns, added_ns;
+    StepCosts costs;
+    MailboxTimes times;
   };
 
  private:

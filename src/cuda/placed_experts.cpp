@@ -42,12 +42,14 @@ PlacedExperts::PlacedExperts(std::span<const ExpertMatrices> layers,
                              Ops& processor, ExpertCopies::Pinning pinning)
     : layers_(numbered(layers)),
       placement_(checked(placement)),
+      rates_(placement_),
       ring_(memory.allocate(static_cast<std::size_t>(placement.ring_layers) *
                             largest_layer_bytes(layers))),
       slots_(memory, layers_, placement.resident),
       copies_(layers_, pinning),
       context_{.layers = layers_,
                .placement = placement_,
+               .rates = rates_,
                .slots = slots_,
                .copies = copies_,
                .ring = {ring_.data(), ring_.bytes()},
@@ -83,16 +85,18 @@ void PlacedExperts::fill_slots() {
 
 bool PlacedExperts::goes_by_ways(std::int64_t tokens, std::int64_t parts) const {
   const auto most = std::ranges::max(layers_, {}, &ExpertMatrices::experts);
-  return krasis::goes_by_ways(placement_, {.tokens = tokens,
-                                           .parts = parts,
-                                           .layers = static_cast<std::int64_t>(layers_.size()),
-                                           .experts = most.experts,
-                                           .top_k = top_k_,
-                                           .resident = slots_.count(),
-                                           .expert_bytes = slots_.slot_bytes()});
+  return krasis::goes_by_ways(rates_.for_prompts(),
+                              {.tokens = tokens,
+                               .parts = parts,
+                               .layers = static_cast<std::int64_t>(layers_.size()),
+                               .experts = most.experts,
+                               .top_k = top_k_,
+                               .resident = slots_.count(),
+                               .expert_bytes = slots_.slot_bytes()});
 }
 
 void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
+  slots_.publish();  // where a step that failed has not
   pass_tokens_ = tokens;
   by_ways_ = goes_by_ways(tokens, parts);
   by_ways_ ? way_experts_->begin_pass(tokens, parts) : ring_experts_->begin_pass(parts);
@@ -106,7 +110,9 @@ void PlacedExperts::end_pass() {
 
 void PlacedExperts::begin_step(std::int64_t tokens) {
   in_pass_ = false;
+  slots_.publish();
   swaps_->before_step(tokens);
+  decode_experts_->begin_step();
 }
 
 void PlacedExperts::check_step() {
@@ -123,6 +129,10 @@ const std::vector<float>& PlacedExperts::expert_heat() const {
 
 DecodePairs PlacedExperts::decode_pairs() const {
   return decode_experts_->pairs();
+}
+
+DecodeTimes PlacedExperts::decode_times() const {
+  return decode_experts_->times();
 }
 
 void PlacedExperts::set_expert_heat(std::span<const float> heat) {

@@ -16,6 +16,7 @@
 #include "cuda/launch.h"
 #include "cuda/runtime.h"
 #include "ops/ops.h"
+#include "residency/learned_rates.h"
 #include "residency/placement.h"
 
 namespace krasis::cuda {
@@ -24,6 +25,7 @@ namespace krasis::cuda {
 struct PlacedContext {
   std::span<const ExpertMatrices> layers;  // in the program's own memory, pinned
   const ExpertPlacement& placement;
+  LearnedRates& rates;  // those of the placement at first
   ExpertSlots& slots;
   ExpertCopies& copies;
   std::span<std::byte> ring;  // device memory: placement.ring_layers times the largest layer
@@ -59,6 +61,7 @@ class PlacedExperts {
   // As in cuda/devices.h.
   const std::vector<float>& expert_heat() const;
   DecodePairs decode_pairs() const;
+  DecodeTimes decode_times() const;
   void set_expert_heat(std::span<const float> heat);
 
   // The processor has no part in the pass under way.
@@ -79,6 +82,7 @@ class PlacedExperts {
 
   std::vector<ExpertMatrices> layers_;
   ExpertPlacement placement_;
+  LearnedRates rates_;
   Buffer ring_;
   ExpertSlots slots_;
   ExpertCopies copies_;

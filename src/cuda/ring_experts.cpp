@@ -1,6 +1,7 @@
 #include "cuda/ring_experts.h"
 
 #include <algorithm>
+#include <string>
 
 #include "base/error.h"
 #include "cuda/experts.h"
@@ -97,8 +98,14 @@ void RingExperts::load(const PassStep& step) {
 
 void RingExperts::run(const Experts& op, const Launch& launch, const Add* sum) {
   Layer& at = layer(op.matrices.placed);
-  ensure(next_step_ < steps_.size() && steps_[next_step_].layer == op.matrices.placed,
-         "ring: experts of a layer whose turn it is not");
+  if (next_step_ == steps_.size() || steps_[next_step_].layer != op.matrices.placed) {
+    const std::string turn =
+        next_step_ == steps_.size()
+            ? "the pass is over"
+            : "it is layer " + std::to_string(steps_[next_step_].layer) + "'s turn";
+    throw Error(ErrorCode::Internal,
+                "ring: experts of layer " + std::to_string(op.matrices.placed) + ", but " + turn);
+  }
   if (steps_[next_step_].kind == Kind::Await) {
     ++next_step_;
     if (steps_[next_step_].kind == Kind::Load) {  // not before the ops have come here

@@ -6,6 +6,7 @@ namespace krasis::cuda {
 namespace {
 
 constexpr int kWarps = 4;                      // of a block, each with a token of its own
+constexpr int kWideExperts = 1024;             // with a thread each
 constexpr std::int64_t kSharedNumbers = 2048;  // experts and groups of a token in shared memory
 constexpr float kNormFloor = 1e-20f;           // ops/experts.h
 
@@ -149,6 +150,7 @@ __device__ void write_weights(const Arguments& a, const Scores& scores, const fl
 // The general form: the keys lie in memory.
 __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a) {
   wait_for_earlier();
+  let_later_start();
   extern __shared__ unsigned shared_keys[];
   const int warp = threadIdx.x / kWarp;
   const int lane = threadIdx.x % kWarp;
@@ -176,11 +178,25 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_tokens(const Arguments a)
   write_weights(a, scores, logits, ids, a.weights + std::int64_t{token} * a.top_k, lane);
 }
 
+// Lane j's is the token's j-th choice.
+__device__ void write_choice(const Arguments& a, const Scores& scores, int token, int expert,
+                             float logit) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const bool chose = lane < a.top_k;
+  const float score = chose ? scores.of(logit) : 0.0f;
+  const float divisor = a.normalize ? sum_of_warp(score) + kNormFloor : 1.0f;
+  if (!chose) return;
+  const std::int64_t at = std::int64_t{token} * a.top_k + lane;
+  a.ids[at] = expert;
+  a.weights[at] = score / divisor * a.scale;
+}
+
 // All experts in one group and at most 32 * kPerLane: the keys of experts lane, lane + 32, ... stay
-// in the lane's registers.
+// in the lane's registers. Lane j has the token's j-th choice, of 32 at the most.
 template <int kPerLane>
 __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Arguments a) {
   wait_for_earlier();
+  let_later_start();
   const int lane = threadIdx.x % kWarp;
   const int token = blockIdx.x * kWarps + threadIdx.x / kWarp;
   if (token >= a.tokens) return;
@@ -208,7 +224,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Argume
         expert < a.experts ? choice_key(a, scores, mine[i], expert, a.bias == nullptr) : kTaken;
   }
 
-  std::int32_t* const ids = a.ids + std::int64_t{token} * a.top_k;
+  int own_expert = 0;
+  float own_logit = 0;
   for (int j = 0; j < a.top_k; ++j) {
     unsigned best = kTaken;
 #pragma unroll
@@ -219,24 +236,93 @@ __global__ void __launch_bounds__(kWarps* kWarp) route_in_registers(const Argume
     for (int i = kPerLane - 1; i >= 0; --i)
       if (keys[i] == best) expert = i * kWarp + lane;
     expert = __reduce_min_sync(~0u, expert);
+    float logit = 0;
 #pragma unroll
-    for (int i = 0; i < kPerLane; ++i)
-      if (i * kWarp + lane == expert) keys[i] = kTaken;
-    if (lane == j % kWarp) ids[j] = expert;
+    for (int i = 0; i < kPerLane; ++i) {
+      if (i * kWarp + lane != expert) continue;
+      keys[i] = kTaken;
+      logit = mine[i];
+    }
+    logit = __shfl_sync(~0u, logit, expert % kWarp);
+    if (lane != j) continue;
+    own_expert = expert;
+    own_logit = logit;
   }
-  write_weights(a, scores, logits, ids, a.weights + std::int64_t{token} * a.top_k, lane);
+  write_choice(a, scores, token, own_expert, own_logit);
 }
 
-using Kernel = void (*)(Arguments);
+// All experts in one group, more than a warp's registers sort quickly: a block a token, a thread an
+// expert. Every warp puts its best choices in order, then the first warp merges the warps' lists.
+__global__ void __launch_bounds__(kWideExperts) route_wide(const Arguments a) {
+  __shared__ float logits[kWideExperts], partial[kWarp];
+  __shared__ unsigned keys[kWideExperts];  // of a warp's choices, kWarp apart
+  __shared__ int experts[kWideExperts];
+  wait_for_earlier();
+  let_later_start();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int warps = static_cast<int>(blockDim.x) / kWarp;
+  const int expert = static_cast<int>(threadIdx.x);
+  const float least = -__int_as_float(0x7F800000);
+  const float logit =
+      expert < a.experts ? a.logits[std::int64_t{blockIdx.x} * a.stride + expert] : least;
+  logits[expert] = logit;
+  Scores scores{a.sigmoid, least, 0};
+  if (!a.sigmoid) {
+    const float largest = largest_of_warp(logit);
+    if (lane == 0) partial[warp] = largest;
+    __syncthreads();
+    scores.largest = largest_of_warp(lane < warps ? partial[lane] : least);
+    __syncthreads();
+    const float sum = sum_of_warp(expert < a.experts ? expf(logit - scores.largest) : 0.0f);
+    if (lane == 0) partial[warp] = sum;
+    __syncthreads();
+    scores.sum = sum_of_warp(lane < warps ? partial[lane] : 0.0f);
+  }
+  unsigned key = kTaken;
+  if (expert < a.experts) key = choice_key(a, scores, logit, expert, a.bias == nullptr);
+#pragma unroll 1
+  for (int j = 0; j < a.top_k; ++j) {
+    const unsigned best = __reduce_max_sync(~0u, key);
+    const int owner = __ffs(static_cast<int>(__ballot_sync(~0u, key == best))) - 1;
+    if (lane != owner) continue;
+    keys[warp * kWarp + j] = key;
+    experts[warp * kWarp + j] = expert;
+    key = kTaken;
+  }
+  __syncthreads();
+  if (warp != 0) return;
 
-// nullptr: only the general form will do.
-Kernel kernel_in_registers(const Routing& routing) {
-  if (routing.top_groups < routing.groups) return nullptr;
-  if (routing.experts <= 64) return route_in_registers<2>;
-  if (routing.experts <= 128) return route_in_registers<4>;
-  if (routing.experts <= 256) return route_in_registers<8>;
-  if (routing.experts <= 512) return route_in_registers<16>;
-  return routing.experts <= 1024 ? route_in_registers<32> : nullptr;
+  // Lane w goes down the list of warp w. On a tie the lower warp has the lower experts.
+  int place = lane * kWarp;
+  const int end = lane < warps ? place + a.top_k : place;
+  int own_expert = 0;
+#pragma unroll 1
+  for (int j = 0; j < a.top_k; ++j) {
+    const unsigned head = place < end ? keys[place] : kTaken;
+    const unsigned best = __reduce_max_sync(~0u, head);
+    const int owner = __ffs(static_cast<int>(__ballot_sync(~0u, head == best))) - 1;
+    const int chosen = __shfl_sync(~0u, place < end ? experts[place] : 0, owner);
+    if (lane == owner) ++place;
+    if (lane == j) own_expert = chosen;
+  }
+  write_choice(a, scores, static_cast<int>(blockIdx.x), own_expert, logits[own_expert]);
+}
+
+struct Kernel {
+  void (*run)(Arguments) = nullptr;
+  unsigned blocks = 0, threads = 0;
+};
+
+// No kernel: only the general form will do.
+Kernel kernel_for_one_group(const Routing& routing, std::int64_t tokens) {
+  if (routing.top_groups < routing.groups || routing.top_k > kWarp) return {};
+  if (routing.experts > kWideExperts) return {};
+  const auto blocks = static_cast<unsigned>((tokens + kWarps - 1) / kWarps);
+  if (routing.experts <= 64) return {route_in_registers<2>, blocks, kWarps * kWarp};
+  if (routing.experts <= 128) return {route_in_registers<4>, blocks, kWarps * kWarp};
+  const auto warps = static_cast<unsigned>((routing.experts + kWarp - 1) / kWarp);
+  return {route_wide, static_cast<unsigned>(tokens), warps * kWarp};
 }
 
 }  // namespace
@@ -246,9 +332,11 @@ void route(const Route& op, const Launch& launch) {
   const std::int64_t tokens = op.logits.rows;
   if (tokens == 0) return;
   const std::int64_t numbers = r.experts + r.groups;
-  const Kernel in_registers = kernel_in_registers(r);
-  const bool in_shared = in_registers == nullptr && numbers <= kSharedNumbers;
-  const bool in_memory = in_registers == nullptr && !in_shared;
+  Kernel kernel = kernel_for_one_group(r, tokens);
+  const bool in_shared = kernel.run == nullptr && numbers <= kSharedNumbers;
+  const bool in_memory = kernel.run == nullptr && !in_shared;
+  if (kernel.run == nullptr)
+    kernel = {route_tokens, static_cast<unsigned>((tokens + kWarps - 1) / kWarps), kWarps * kWarp};
   const Arguments arguments{
       .logits = op.logits.data,
       .stride = op.logits.stride,
@@ -268,12 +356,11 @@ void route(const Route& op, const Launch& launch) {
                   ? launch.scratch.take_as<unsigned>(static_cast<std::size_t>(tokens * numbers))
                   : nullptr,
   };
-  const auto blocks = static_cast<unsigned>((tokens + kWarps - 1) / kWarps);
   const std::size_t shared_bytes =
       in_shared ? kWarps * static_cast<std::size_t>(numbers) * sizeof(unsigned) : 0;
-  const Kernel kernel = in_registers == nullptr ? route_tokens : in_registers;
-  // Never lets later kernels start: the experts' second product reads the ids at once.
-  start_early(kernel, {.blocks = blocks, .threads = kWarps * kWarp, .shared_bytes = shared_bytes},
+  // Lets later kernels start when it has waited itself: what they read at once is not its result.
+  start_early(kernel.run,
+              {.blocks = kernel.blocks, .threads = kernel.threads, .shared_bytes = shared_bytes},
               launch, arguments);
 }
 

@@ -47,9 +47,17 @@ class StagedRowsOf {
   static constexpr int kRowsAtOnce = kWarp / kPieces;
 
   __device__ void fill() {
+    if (next_ < columns_) copy_rows();
+    copy_async_commit();
+    next_ += step_;
+    filled_ ^= 1;
+  }
+
+  __device__ void copy_rows() {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const long long column = next_ + lane % kPieces * kPiece;
     std::byte* to = shared_ + filled_ * kStageBytes + lane % kPieces * 16;
+#pragma unroll 1
     for (int r = lane / kPieces; r < count_; r += kRowsAtOnce) {
       const X* from = rows_[r] + column;
       if constexpr (Aligned) {
@@ -62,9 +70,6 @@ class StagedRowsOf {
           reinterpret_cast<X*>(to + r * kRowBytes)[i] = column + i < columns_ ? from[i] : X{};
       }
     }
-    copy_async_commit();
-    next_ += step_;
-    filled_ ^= 1;
   }
 
   std::byte* shared_;

@@ -1,5 +1,7 @@
 #include "cuda/step_graphs.h"
 
+#include <utility>
+
 namespace krasis::cuda {
 namespace {
 
@@ -78,9 +80,21 @@ void StepGraphs::run(const StepKey& key, const StepPlan& plan, const std::functi
   }
   Entry& entry = found->second;
   if (entry.graph == nullptr && entry.capturable) entry.capturable = capture(entry, work, partner);
-  if (entry.graph == nullptr) return work();
-  check(cudaGraphLaunch(entry.graph, stream_.get()), "launching a step");
+  if (entry.graph == nullptr || !launch(entry)) return work();
   if (entry.partners_part) entry.partners_part();
+}
+
+// False if there is no memory for it: a graph takes some when it is launched, too.
+bool StepGraphs::launch(Entry& entry) const {
+  const cudaError_t launched = cudaGraphLaunch(entry.graph, stream_.get());
+  if (launched != cudaErrorMemoryAllocation) {
+    check(launched, "launching a step");
+    return true;
+  }
+  static_cast<void>(cudaGetLastError());
+  static_cast<void>(cudaGraphExecDestroy(std::exchange(entry.graph, nullptr)));
+  entry.capturable = false;
+  return false;
 }
 
 bool StepGraphs::capture(Entry& entry, const std::function<void()>& work,
@@ -96,7 +110,6 @@ bool StepGraphs::capture(Entry& entry, const std::function<void()>& work,
   const cudaError_t made = cudaGraphInstantiate(&entry.graph, graph, 0);
   static_cast<void>(cudaGraphDestroy(graph));
   if (made == cudaErrorMemoryAllocation) {
-    // The step runs without one, slower.
     static_cast<void>(cudaGetLastError());
     entry.graph = nullptr;
     return false;

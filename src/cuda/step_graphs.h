@@ -34,10 +34,14 @@ class StepGraphs {
   ~StepGraphs();
 
   // The first time, runs `work`, so that whatever grows with a step has grown. The second time,
-  // captures it; from then on, launches what was captured. A step that cannot be captured is run.
-  // `partner`: nullptr, or who has a part in all steps.
+  // captures it; from then on, launches what was captured. A step that cannot be captured is run,
+  // as is one for whose graph there is no memory. `partner`: nullptr, or who has a part in all
+  // steps.
   void run(const StepKey& key, const StepPlan& plan, const std::function<void()>& work,
            StepPartner* partner);
+
+  // Nothing that was launched is under way.
+  void clear();
 
  private:
   struct Key {
@@ -51,7 +55,7 @@ class StepGraphs {
     std::function<void()> partners_part;
   };
   bool capture(Entry& entry, const std::function<void()>& work, StepPartner* partner) const;
-  void clear();
+  bool launch(Entry& entry) const;
 
   const Stream& stream_;
   bool enabled_;

@@ -97,6 +97,7 @@ struct TileVector {
   // Set to zero, for a later call.
   int* clear = nullptr;
   int clear_count = 0;
+  bool fetch_ahead = false;  // tile_vector() decides
 };
 
 void tile_vector(const TileVector& product, TileOutput output, const Launch& launch);

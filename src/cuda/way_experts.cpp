@@ -71,14 +71,19 @@ WayExperts::WayExperts(const PlacedContext& context)
   const std::size_t bytes = context.slots.slot_bytes();
   const std::size_t fit = context.ring.size() / bytes;
   const std::size_t areas = std::min(fit, kMostAreas);
-  ensure(areas > 0, "way experts: no expert fits in the ring");
+  if (areas == 0) {
+    throw Error(ErrorCode::Internal, "way experts: an expert of " + std::to_string(bytes) +
+                                         " bytes does not fit in the ring of " +
+                                         std::to_string(context.ring.size()));
+  }
   area_experts_ = fit / areas;
   for (std::size_t i = 0; i < areas; ++i)
     areas_.emplace_back().memory = &context.ring[i * area_experts_ * bytes];
 }
 
 void WayExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
-  allowed_ = allowed_ways(context_.placement, tokens);
+  placement_ = context_.rates.for_prompts();
+  allowed_ = allowed_ways(placement_, tokens);
   whole_ = parts == 1;
   ahead_.layer = -1;
   clocks_used_ = 0;
@@ -96,7 +101,7 @@ bool WayExperts::all_resident(int layer) const {
 
 WayExperts::Clock& WayExperts::next_clock() {
   if (clocks_used_ == clocks_.size()) clocks_.emplace_back();
-  Clock& clock = clocks_[clocks_used_++];
+  Clock& clock = clocks_[clocks_used_];
   clock.counts = {};
   return clock;
 }
@@ -123,6 +128,7 @@ void WayExperts::run(const Experts& op, const Launch& launch) {
   clock.counts.host_ms = ms_since(routed);
   run_processor(call, clock);
   clock.done.record(context_.main);
+  ++clocks_used_;  // one that throws before this has no times
   copy_ahead(op);
 }
 
@@ -163,7 +169,7 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
     if (context_.slots.slot_of(op.matrices.placed, static_cast<int>(e)) >= 0)
       ways_[e] = Way::Resident;
   }
-  WayCosts costs = way_costs(context_.placement, op.matrices.tiled->expert_bytes);
+  WayCosts costs = way_costs(placement_, op.matrices.tiled->expert_bytes);
   copies_.clear();
   if (ahead_.layer == op.matrices.placed) {
     copies_ = ahead_.experts;
@@ -174,6 +180,7 @@ void WayExperts::divide_experts(const Experts& op, Clock& clock) {
   }
   WayTimes& counts = clock.counts;
   counts.predicted_ms = 1e3 * divide(tokens_, costs, allowed_, ways_);
+  processor_seconds_ = processor_seconds(tokens_, ways_, costs);
   counts.ahead = static_cast<std::int64_t>(copies_.size());
   counts.resident = std::ranges::count(ways_, Way::Resident);
   for (const std::int32_t e : copies_)
@@ -313,6 +320,7 @@ void WayExperts::run_processor(Call& call, Clock& clock) {
        .out = sums});
   context_.processor.synchronize();
   clock.counts.processor_ms = ms_since(start);
+  context_.rates.observe_prompt(1e-3 * clock.counts.processor_ms, processor_seconds_);
   call.add(sums);  // the device reads the program's memory
 }
 

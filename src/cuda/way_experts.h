@@ -67,6 +67,7 @@ class WayExperts {
   Clock& next_clock();
 
   const PlacedContext& context_;
+  ExpertPlacement placement_;  // with the rates of this pass
   AllowedWays allowed_;
   bool whole_ = true;  // the pass has one part
   std::deque<Area> areas_;
@@ -78,6 +79,7 @@ class WayExperts {
   PinnedBuffer ids_, weights_, x_, sums_, addresses_;
   std::vector<std::int32_t> tokens_;  // [experts] of the layer
   std::vector<Way> ways_;             // [experts]
+  double processor_seconds_ = 0;      // predicted for these ways
   std::vector<std::int32_t> copies_;  // experts that are copied: those ahead, then ascending
   std::vector<std::vector<std::int32_t>> last_tokens_;  // [layers][experts] when they last ran
   Ahead ahead_;

@@ -25,6 +25,10 @@ double measure_link_rate(Ops& /*ops*/) {
   throw Error(ErrorCode::Device, "cuda: this program was built without CUDA");
 }
 
+DecodeTimes decode_times(const Ops& /*ops*/) {
+  return {};
+}
+
 DecodePairs decode_pairs(const Ops& /*ops*/) {
   return {};
 }

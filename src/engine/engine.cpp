@@ -17,9 +17,6 @@
 namespace krasis {
 namespace {
 
-// Prompts in smaller steps are not worth going on with.
-constexpr std::int64_t kLeastChunk = 32;
-
 double ms_between(Sequence::Clock::time_point from, Sequence::Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
@@ -45,9 +42,9 @@ void check_request(const Request& request, const EngineLimits& limits, std::int6
   }
   if (request.max_tokens > context - prompt) {
     refuse(fmt::format(
-        "request: the prompt has {} tokens and max_tokens is {}, together {}; the "
-        "context holds {}; shorten the prompt or choose max_tokens up to {}",
-        prompt, request.max_tokens, prompt + request.max_tokens, context, context - prompt));
+        "request: the prompt has {} tokens and max_tokens is {}, together more than the context's "
+        "{}; shorten the prompt or choose max_tokens up to {}",
+        prompt, request.max_tokens, context, context - prompt));
   }
   check(request.sampling, vocab);
 }
@@ -69,12 +66,13 @@ struct Engine::Impl {
   std::int64_t best_needed(const Step& step) const;
   void forward(const Step& step);
   void finish_step(const Step& step);
-  void give_up(const Step& step, const std::string& error);
-  bool step_down(const Error& error);
+  void give_up(const Step& step, const Error& error);
+  bool step_down(const Step& step, const Error& error);
+  void step_up();
   Choice choose(Sequence& sequence, std::size_t row);
   void advance(Sequence& sequence, std::size_t row);
-  void end(std::unique_ptr<Sequence> sequence, FinishReason reason, const std::string& error = "",
-           TokenEvent event = {});
+  void end(std::unique_ptr<Sequence> sequence, FinishReason reason, TokenEvent event = {});
+  void fail(std::unique_ptr<Sequence> sequence, const Error& error);
   bool deliver(Sequence& sequence, const TokenEvent& event);
   void publish();
 
@@ -88,7 +86,8 @@ struct Engine::Impl {
   std::vector<std::int32_t> best_ids;  // [sampled, best_count]
   std::vector<float> best_logits;      // [sampled, best_count]
   std::int64_t best_count = 0;         // of the step under way; 0: logits holds whole rows
-  std::uint64_t prompt_tokens = 0, generated_tokens = 0;
+  std::uint64_t prompt_tokens = 0, generated_tokens = 0, steps_without_memory = 0;
+  StepSize size;
 
   std::mutex orders;  // guards what follows
   std::condition_variable orders_changed;
@@ -106,7 +105,9 @@ Engine::Impl::Impl(std::unique_ptr<StepRunner> step_runner, const EngineLimits& 
       runner(std::move(step_runner)),
       scheduler(engine_limits),
       logits(static_cast<std::size_t>(engine_limits.max_sequences * runner->vocab()) *
-             sizeof(float)) {
+             sizeof(float)),
+      size(
+          {.prompt_tokens = engine_limits.prompt_chunk, .sequences = engine_limits.max_sequences}) {
   publish();
   thread = std::thread([this] { run(); });
 }
@@ -128,7 +129,7 @@ void Engine::Impl::run() {
       // Laying out a step failed (no memory): nobody can go on.
       log::error(fmt::format("engine: {}", error.what()));
       while (auto sequence = scheduler.remove_any())
-        end(std::move(sequence), FinishReason::Failed, error.what());
+        fail(std::move(sequence), Error(ErrorCode::OutOfMemory, error.what()));
     }
     publish();
   }
@@ -158,16 +159,17 @@ bool Engine::Impl::take_orders() {
 }
 
 void Engine::Impl::step() {
+  step_up();
   const Step& step = scheduler.plan();
   if (step.empty()) return;
   publish();  // the step may take long
   try {
     forward(step);
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::OutOfMemory || !step_down(error)) give_up(step, error.what());
+    if (error.code() != ErrorCode::OutOfMemory || !step_down(step, error)) give_up(step, error);
     return;
   } catch (const std::exception& error) {
-    give_up(step, error.what());
+    give_up(step, Error(ErrorCode::Internal, error.what()));
     return;
   }
   finish_step(step);
@@ -195,31 +197,46 @@ void Engine::Impl::forward(const Step& step) {
   runner->forward_best(step.batch, {.count = best_count, .ids = best_ids, .values = best_logits});
 }
 
-void Engine::Impl::give_up(const Step& step, const std::string& error) {
-  log::error(
-      fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(), error));
+void Engine::Impl::give_up(const Step& step, const Error& error) {
+  log::error(fmt::format("engine: a step failed, its {} requests end: {}", step.sequences.size(),
+                         error.what()));
   std::vector<std::uint64_t> ids;
   for (const Sequence* sequence : step.sequences) ids.push_back(sequence->id);
-  for (const std::uint64_t id : ids) end(scheduler.remove(id), FinishReason::Failed, error);
+  for (const std::uint64_t id : ids) fail(scheduler.remove(id), error);
 }
 
 // Begins everything again in smaller steps; false if they cannot be smaller.
-bool Engine::Impl::step_down(const Error& error) {
-  const std::int64_t before = scheduler.prompt_chunk();
-  const std::int64_t chunk = std::min(before, std::max(kLeastChunk, before / 2));
-  const bool smaller_parts = runner->step_down();
-  if (chunk == before && !smaller_parts) return false;
-  log::warning(
-      fmt::format("engine: {} requests begin again with at most {} tokens of prompts a step: {}",
-                  scheduler.running(), chunk, error.what()));
-  scheduler.restart(chunk);
+bool Engine::Impl::step_down(const Step& step, const Error& error) {
+  ++steps_without_memory;
+  StepLimits failed = {.prompt_tokens = 0, .sequences = std::ssize(step.sequences)};
+  for (const Segment& segment : step.batch.segments)
+    if (segment.rows > 1) failed.prompt_tokens += segment.rows;
+  runner->step_down(step.batch.tokens());
+  if (!size.shrink(failed)) return false;
+  const StepLimits& now = size.now();
+  log::warning(fmt::format(
+      "engine: {} requests begin again, at most {} at once and {} tokens of prompts a step: {}",
+      scheduler.running(), now.sequences, now.prompt_tokens, error.what()));
+  scheduler.set_step_limits(now);
+  scheduler.restart();
   return true;
 }
 
+void Engine::Impl::step_up() {
+  if (!size.grow(scheduler.prompt_is_half_read())) return;
+  const StepLimits& now = size.now();
+  log::info(fmt::format("engine: up to {} requests at once and {} tokens of prompts a step again",
+                        now.sequences, now.prompt_tokens));
+  scheduler.set_step_limits(now);
+  runner->step_up();
+}
+
 void Engine::Impl::finish_step(const Step& step) {
-  for (std::size_t i = 0; i < step.sequences.size(); ++i)
+  if (!step.sampled.empty()) size.token_came();
+  for (std::size_t i = 0; i < step.sequences.size(); ++i) {
     if (step.sequences[i]->generated() == 0)
       prompt_tokens += static_cast<std::uint64_t>(step.batch.segments[i].rows);
+  }
   scheduler.commit();
   // Ending a sequence leaves the step as it is, but the sequence itself is gone: each is touched
   // once.
@@ -242,7 +259,7 @@ void Engine::Impl::advance(Sequence& sequence, std::size_t row) {
   try {
     choice = choose(sequence, row);
   } catch (const std::exception& error) {
-    end(scheduler.remove(sequence.id), FinishReason::Failed, error.what());
+    fail(scheduler.remove(sequence.id), Error(ErrorCode::Internal, error.what()));
     return;
   }
   if (sequence.generated() == 0) sequence.first_token = Sequence::Clock::now();
@@ -254,20 +271,28 @@ void Engine::Impl::advance(Sequence& sequence, std::size_t row) {
   event.token = choice.id;
   event.chosen = choice.chosen;
   event.top_logprobs = std::move(choice.top_logprobs);
-  if (!request.ignore_end && std::ranges::find(request.end_ids, choice.id) != request.end_ids.end())
-    end(scheduler.remove(sequence.id), FinishReason::End, "", std::move(event));
-  else if (sequence.generated() >= request.max_tokens)
-    end(scheduler.remove(sequence.id), FinishReason::Length, "", std::move(event));
-  else if (!deliver(sequence, event))
+  const bool at_end = std::ranges::find(request.end_ids, choice.id) != request.end_ids.end();
+  if (at_end && !request.ignore_end) {
+    end(scheduler.remove(sequence.id), FinishReason::End, std::move(event));
+  } else if (sequence.generated() >= request.max_tokens) {
+    end(scheduler.remove(sequence.id), FinishReason::Length, std::move(event));
+  } else if (!deliver(sequence, event)) {
     scheduler.remove(sequence.id);
+  }
 }
 
-void Engine::Impl::end(std::unique_ptr<Sequence> sequence, FinishReason reason,
-                       const std::string& error, TokenEvent event) {
+void Engine::Impl::fail(std::unique_ptr<Sequence> sequence, const Error& error) {
+  TokenEvent event;
+  event.error = error.what();
+  event.error_code = error.code();
+  end(std::move(sequence), FinishReason::Failed, std::move(event));
+}
+
+void Engine::Impl::end(std::unique_ptr<Sequence> sequence, FinishReason reason, TokenEvent event) {
   if (!sequence) return;
+  if (reason == FinishReason::End || reason == FinishReason::Length) size.request_went_well();
   const auto now = Sequence::Clock::now();
   event.finish = reason;
-  event.error = error;
   event.prompt_tokens = sequence->prompt_tokens();
   event.generated_tokens = sequence->generated();
   const bool started = sequence->started != Sequence::Clock::time_point{};
@@ -300,7 +325,9 @@ void Engine::Impl::publish() {
                .pages_total = scheduler.pages().total(),
                .pages_free = scheduler.pages().free(),
                .prompt_tokens = prompt_tokens,
-               .generated_tokens = generated_tokens};
+               .generated_tokens = generated_tokens,
+               .steps_without_memory = steps_without_memory,
+               .step_limits = size.now()};
 }
 
 Engine::Engine(std::unique_ptr<StepRunner> runner, const EngineLimits& limits)

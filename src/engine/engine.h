@@ -7,7 +7,8 @@
 // pages for its prompt and takes more as it grows; when there are none, the youngest sequence gives
 // up its place, waits at the head of the queue and is computed again later (what it has said stays
 // said). The oldest can always go on, since the cache holds at least one whole context: no request
-// is lost and none waits for ever. A step that runs out of memory is begun again in smaller ones.
+// is lost and none waits for ever. A step that runs out of memory is begun again in smaller ones
+// (step_size.h).
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 
 #include "engine/request.h"
 #include "engine/step_runner.h"
+#include "engine/step_size.h"
 #include "model/model.h"
 
 namespace krasis {
@@ -45,6 +47,8 @@ struct EngineStatus {
   std::int64_t running = 0, waiting = 0;
   std::int64_t pages_total = 0, pages_free = 0;
   std::uint64_t prompt_tokens = 0, generated_tokens = 0;  // since start
+  std::uint64_t steps_without_memory = 0;                 // since start
+  StepLimits step_limits{};                               // smaller than the engine's after those
 };
 
 class Engine {

@@ -7,11 +7,10 @@
 #include "base/log.h"
 #include "engine/cache_plan.h"
 #include "engine/engine.h"
+#include "engine/step_size.h"
 
 namespace krasis {
 namespace {
-
-constexpr std::int64_t kLeastPart = 32;  // tokens
 
 EngineLimits limits_for(const Model& model, const EngineOptions& options) {
   const ModelSpec& spec = model.spec();
@@ -34,11 +33,11 @@ StateSize state_size(const EngineLimits& limits, DType kv_type) {
 
 }  // namespace
 
-bool ModelRunner::step_down() {
-  const std::int64_t tokens = model_.part_tokens() / 2;
-  if (tokens < kLeastPart) return false;
-  model_.set_part_tokens(tokens);
-  return true;
+void ModelRunner::step_down(std::int64_t tokens) {
+  model_.forget_steps();
+  const std::int64_t least = std::max(StepSize::kLeastTokens, state_.size().slots);
+  const std::int64_t part = std::min(tokens, model_.part_tokens());
+  if (part > least) model_.set_part_tokens(std::max(least, part / 2));
 }
 
 Engine::Made Engine::make_runner(Model& model, const EngineOptions& options) {

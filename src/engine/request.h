@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
+
 namespace krasis {
 
 struct SamplingOptions {
@@ -49,7 +51,8 @@ struct TokenEvent {
   TokenLogprob chosen;                     // if logprobs were asked for
   std::vector<TokenLogprob> top_logprobs;  // best first
   FinishReason finish = FinishReason::None;
-  std::string error;  // for Failed
+  std::string error;  // for Failed, as the next one
+  ErrorCode error_code = ErrorCode::Internal;
   // Filled in on the last event:
   std::int64_t prompt_tokens = 0, generated_tokens = 0;
   double prefill_ms =

@@ -8,7 +8,10 @@
 namespace krasis {
 
 Scheduler::Scheduler(const EngineLimits& limits)
-    : limits_(limits), pages_(limits.pages), slots_(limits.max_sequences) {
+    : limits_(limits),
+      step_limits_{.prompt_tokens = limits.prompt_chunk, .sequences = limits.max_sequences},
+      pages_(limits.pages),
+      slots_(limits.max_sequences) {
   if (limits.pages * limits.page_tokens < limits.context_length) {
     throw Error(ErrorCode::InvalidArgument,
                 fmt::format("engine: {} pages of {} tokens do not hold a context of {} tokens",
@@ -25,7 +28,7 @@ void Scheduler::enqueue(std::unique_ptr<Sequence> sequence) {
 }
 
 void Scheduler::admit() {
-  while (!waiting_.empty() && slots_.free() > 0) {
+  while (!waiting_.empty() && running() < step_limits_.sequences && slots_.free() > 0) {
     Sequence& next = *waiting_.front();
     const std::int64_t needed = pages_for(static_cast<std::int64_t>(next.tokens.size()));
     // A page for each that runs stays free, so that the newcomer is not sent away at once.
@@ -87,7 +90,7 @@ const Step& Scheduler::plan() {
   for (std::size_t i = 0; i < running_.size(); ++i)
     if (running_[i]->pending() == 1 && !grow(*running_[i])) break;
   admit();
-  std::int64_t prompt_left = limits_.prompt_chunk;
+  std::int64_t prompt_left = step_limits_.prompt_tokens;
   for (const auto& sequence : running_) {
     const std::int64_t pending = sequence->pending();
     const std::int64_t rows = pending == 1 ? 1 : std::min(pending, prompt_left);
@@ -103,8 +106,13 @@ void Scheduler::commit() {
     step_.sequences[i]->cached += step_.batch.segments[i].rows;
 }
 
-void Scheduler::restart(std::int64_t prompt_chunk) {
-  limits_.prompt_chunk = prompt_chunk;
+bool Scheduler::prompt_is_half_read() const {
+  return std::ranges::any_of(running_, [](const auto& sequence) {
+    return sequence->cached > 0 && sequence->pending() > 1;
+  });
+}
+
+void Scheduler::restart() {
   while (!running_.empty()) preempt_youngest();
   step_ = {};
 }

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/pages.h"
 #include "engine/sequence.h"
+#include "engine/step_size.h"
 #include "model/batch.h"
 
 namespace krasis {
@@ -35,10 +36,15 @@ class Scheduler {
   // The planned step was computed: its tokens are in the caches.
   void commit();
 
+  // Of later steps; at most what the limits were at first. Who runs goes on, also if there are
+  // more.
+  void set_step_limits(const StepLimits& limits) { step_limits_ = limits; }
+
   // The planned step failed and may have left half of it in the caches: who runs begins again, in
-  // the same order, with at most this many tokens of prompts a step.
-  void restart(std::int64_t prompt_chunk);
-  std::int64_t prompt_chunk() const { return limits_.prompt_chunk; }
+  // the same order.
+  void restart();
+
+  bool prompt_is_half_read() const;
 
   // Takes a sequence out, with its pages and slot given back; nullptr if there is none.
   std::unique_ptr<Sequence> remove(std::uint64_t id);
@@ -59,6 +65,7 @@ class Scheduler {
   void add_segment(Sequence& sequence, std::int64_t rows);
 
   EngineLimits limits_;
+  StepLimits step_limits_;
   FreeList pages_;
   FreeList slots_;
   std::vector<std::unique_ptr<Sequence>> running_;  // oldest first

@@ -27,8 +27,11 @@ class StepRunner {
   // As forward(), but each row's highest logits are all that is wanted (ops/top_logits.h).
   virtual void forward_best(const Batch& batch, const BestLogits& best) = 0;
 
-  // Makes later steps need less memory; false if they cannot.
-  virtual bool step_down() { return false; }
+  // A step of so many tokens found no memory: gives back what is kept only to be faster, and makes
+  // later steps need less where that is up to the runner.
+  virtual void step_down(std::int64_t /*tokens*/) {}
+  // Steps may need as much as at first again.
+  virtual void step_up() {}
 };
 
 }  // namespace krasis

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/hash.h"
+#include "formats/json_problem.h"
 
 namespace krasis {
 namespace {
@@ -22,11 +23,12 @@ constexpr std::size_t kMaxIndexBytes = std::size_t{256} << 20;  // a million ten
 std::map<std::string, std::string> weight_map_of(const std::filesystem::path& index_path) {
   const std::filesystem::path dir = index_path.parent_path();
   const std::string name = index_path.filename().string();
+  const std::string text = read_file(index_path, kMaxIndexBytes);
   json index;
   try {
-    index = json::parse(read_file(index_path, kMaxIndexBytes));
+    index = json::parse(text);
   } catch (const json::exception& error) {
-    fail(ErrorCode::Corrupt, dir, name + ": is not JSON: " + error.what());
+    fail(ErrorCode::Corrupt, dir, name + ": " + json_problem(text, error) + "; download it again");
   }
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object())

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/file_system.h"
+#include "formats/json_problem.h"
 
 namespace krasis {
 namespace {
@@ -88,7 +89,7 @@ class Reader {
       if (!header.is_object()) fail("header is not an object");
       return header;
     } catch (const json::exception& error) {
-      fail(std::string("header is not JSON: ") + error.what());
+      fail("header " + json_problem(text, error));
     }
   }
 

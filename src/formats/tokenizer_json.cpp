@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "formats/json_problem.h"
 #include "formats/tokenizer_sax.h"
 
 namespace krasis {
@@ -266,8 +267,8 @@ Json parse_json(std::string_view bytes, const std::string& name) {
   try {
     return Json::parse(bytes);
   } catch (const Json::exception& error) {
-    throw Error(ErrorCode::Corrupt,
-                fmt::format("tokenizer: {}: {}", name, plain_json_error(error)));
+    throw Error(ErrorCode::Corrupt, fmt::format("tokenizer: {}: {}; download it again", name,
+                                                json_problem(bytes, error)));
   }
 }
 
@@ -293,7 +294,7 @@ void fill_from_special_tokens_map(const std::filesystem::path& file, TokenizerCo
 
 TokenizerSpec parse_tokenizer_json(std::string_view bytes, const std::string& name) {
   TokenizerSpec spec;
-  TokenizerSax sax(name, kMaxId, spec.model);
+  TokenizerSax sax({name, bytes}, kMaxId, spec.model);
   Json::sax_parse(bytes, &sax);
   const Node root(sax.rest(), name, "");
   if (const std::string version = root.text("version", "1.0"); version != "1.0")

@@ -4,17 +4,12 @@
 #include <utility>
 
 #include "base/error.h"
+#include "formats/json_problem.h"
 
 namespace krasis {
 
-std::string plain_json_error(const nlohmann::json::exception& error) {
-  const std::string text = error.what();
-  const std::size_t end_of_number = text.find("] ");
-  return end_of_number == std::string::npos ? text : text.substr(end_of_number + 2);
-}
-
 void TokenizerSax::fail(const std::string& path, const std::string& what) const {
-  throw Error(ErrorCode::Corrupt, fmt::format("tokenizer: {}: {}: {}", file_, path, what));
+  throw Error(ErrorCode::Corrupt, fmt::format("tokenizer: {}: {}: {}", file_.name, path, what));
 }
 
 void TokenizerSax::fail_here() const {
@@ -139,7 +134,8 @@ bool TokenizerSax::key(Json::string_t& v) {
 }
 
 bool TokenizerSax::parse_error(std::size_t, const std::string&, const Json::exception& error) {
-  throw Error(ErrorCode::Corrupt, fmt::format("tokenizer: {}: {}", file_, plain_json_error(error)));
+  throw Error(ErrorCode::Corrupt, fmt::format("tokenizer: {}: {}; download it again", file_.name,
+                                              json_problem(file_.bytes, error)));
 }
 
 }  // namespace krasis

@@ -6,21 +6,24 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "formats/tokenizer_json.h"
 
 namespace krasis {
 
-// nlohmann's message without its own error number.
-std::string plain_json_error(const nlohmann::json::exception& error);
+struct TokenizerFile {
+  const std::string& name;
+  std::string_view bytes;
+};
 
 // The handler that nlohmann::json::sax_parse calls. Every problem is thrown as Error(Corrupt).
 class TokenizerSax {
  public:
   using Json = nlohmann::json;
 
-  TokenizerSax(const std::string& file, std::int64_t max_id, BpeSpec& bpe)
+  TokenizerSax(const TokenizerFile& file, std::int64_t max_id, BpeSpec& bpe)
       : file_(file), max_id_(max_id), bpe_(bpe) {}
 
   const Json& rest() const { return rest_; }
@@ -52,7 +55,7 @@ class TokenizerSax {
   [[noreturn]] void fail(const std::string& path, const std::string& what) const;
   [[noreturn]] void fail_here() const;
 
-  const std::string& file_;
+  TokenizerFile file_;
   std::int64_t max_id_;
   BpeSpec& bpe_;
   Json rest_;

@@ -47,18 +47,18 @@ class DeltaNetLayer final : public LayerPart {
       return rows;
     };
     const ModelState::Recurrent state = step.state.recurrent(layer_);
-    MutableRows ba, z;
+    MutableRows z, beta, log_decay;
+    step.ops.beside([&] { z = project(z_); });
     step.ops.beside([&] {
-      ba = project(ba_);
-      const MutableRows beta = ba.columns(0, spec_.value_heads);
-      const MutableRows log_decay = ba.columns(spec_.value_heads, spec_.value_heads);
+      const MutableRows ba = project(ba_);
+      beta = ba.columns(0, spec_.value_heads);
+      log_decay = ba.columns(spec_.value_heads, spec_.value_heads);
       step.ops.delta_gates({.a = log_decay,
                             .b = beta,
                             .a_log = a_log_,
                             .dt_bias = dt_bias_,
                             .log_decay = log_decay,
                             .beta = beta});
-      z = project(z_);
     });
     const MutableRows raw = project(qkv_);
     const MutableRows qkv = step.workspace.rows(raw.rows, raw.cols);
@@ -70,20 +70,19 @@ class DeltaNetLayer final : public LayerPart {
                              .slots = step.state.size().slots,
                              .segments = step.batch.segments,
                              .out = qkv};
-    step.ops.conv_and_delta_net(conv,
-                                {.q = qkv.columns(0, keys_),
-                                 .k = qkv.columns(keys_, keys_),
-                                 .v = qkv.columns(2 * keys_, values_),
-                                 .log_decay = ba.columns(spec_.value_heads, spec_.value_heads),
-                                 .beta = ba.columns(0, spec_.value_heads),
-                                 .key_heads = spec_.key_heads,
-                                 .value_heads = spec_.value_heads,
-                                 .key_dim = spec_.key_dim,
-                                 .value_dim = spec_.value_dim,
-                                 .state = state.delta,
-                                 .slots = step.state.size().slots,
-                                 .segments = step.batch.segments,
-                                 .out = mixed});
+    step.ops.conv_and_delta_net(conv, {.q = qkv.columns(0, keys_),
+                                       .k = qkv.columns(keys_, keys_),
+                                       .v = qkv.columns(2 * keys_, values_),
+                                       .log_decay = log_decay,
+                                       .beta = beta,
+                                       .key_heads = spec_.key_heads,
+                                       .value_heads = spec_.value_heads,
+                                       .key_dim = spec_.key_dim,
+                                       .value_dim = spec_.value_dim,
+                                       .state = state.delta,
+                                       .slots = step.state.size().slots,
+                                       .segments = step.batch.segments,
+                                       .out = mixed});
     const MutableRows heads = mixed.split(spec_.value_heads);
     const MutableRows gate = z.split(spec_.value_heads);
     // The convolution's input is no longer wanted.

@@ -88,10 +88,11 @@ class BiasedFfnLayer final : public LayerPart {
     std::vector<float> tail(static_cast<std::size_t>(width_ - loader.spec().hidden));
     tail.back() = 1;
     tail_ = loader.place(tail);
-    if (loader.formats().dense_mlp == DenseFormat::AsStored && loader.memory().is_host())
+    if (loader.formats().dense_mlp == DenseFormat::AsStored && loader.memory().is_host()) {
       loader.count(widened_->bytes());
-    else
+    } else {
       widened_.reset();  // the expert has its own weights
+    }
   }
 
   void run(const Step& step, const ProductRows& x, MutableRows out) const override {

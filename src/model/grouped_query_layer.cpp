@@ -41,12 +41,12 @@ class GroupedQueryLayer final : public LayerPart {
       return rows;
     };
     const PagedKv kv = step.state.kv(layer_);
+    MutableRows key, value;
     step.ops.beside([&] {
-      const MutableRows key = project(key_, key_bias_).split(spec_.kv_heads);
-      const MutableRows value = project(value_, value_bias_).split(spec_.kv_heads);
+      key = project(key_, key_bias_).split(spec_.kv_heads);
       norm_and_rotate(step, key, key_norm_, spec_.kv_heads);
-      step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
     });
+    step.ops.beside([&] { value = project(value_, value_bias_).split(spec_.kv_heads); });
     // With an output gate a head's row is its query and then its gate.
     const MutableRows query_and_gate =
         project(query_, query_bias_).split(spec_.heads);  // [tokens * heads, dim or 2 * dim]
@@ -56,6 +56,7 @@ class GroupedQueryLayer final : public LayerPart {
     const MutableRows mixed = step.workspace.rows(x.rows, spec_.heads * dim);
     const MutableRows heads = mixed.split(spec_.heads);
     step.ops.join();
+    step.ops.kv_append({.keys = key, .values = value, .kv = kv, .segments = step.batch.segments});
     step.ops.attention({.queries = query,
                         .kv = kv,
                         .segments = step.batch.segments,

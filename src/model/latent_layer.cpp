@@ -1,8 +1,5 @@
-// Latent attention in its absorbed form (https://arxiv.org/abs/2405.04434, section 2.1): with kv_up
-// of a head cut into W_UK [nope, latent] and W_UV [value, latent],
-//   score = q_nope . (W_UK c) + q_rope . k_rope = [W_UK^T q_nope | q_rope] . [c | k_rope]
-//   output = W_UV (sum of attention * c)
-// so the cache holds one row [c | k_rope] a token, shared by all heads.
+// Latent attention (ops/latent_attention.h): the cache holds one row [c | k_rope] a token, shared
+// by all heads. kv_up of a head is cut into W_UK [nope, latent] and W_UV [value, latent] at load.
 #include <cstring>
 
 #include "model/layer.h"
@@ -101,24 +98,18 @@ class LatentLayer final : public LayerPart {
     const MutableRows query = queries(step, x);  // [tokens * heads, nope + rope]
     const MutableRows absorbed = step.workspace.rows(query.rows, latent + rope);
     rotate(step, query.columns(spec_.nope_dim, rope), spec_.heads, absorbed.columns(latent, rope));
-    step.ops.head_linear({.x = query.columns(0, spec_.nope_dim),
-                          .weight = key_up_.matrix,
-                          .heads = spec_.heads,
-                          .out = absorbed.columns(0, latent)});
-
     const MutableRows mixed = step.workspace.rows(query.rows, latent);
-    step.ops.join();
-    step.ops.attention({.queries = absorbed,
-                        .kv = kv,
-                        .segments = step.batch.segments,
-                        .heads = spec_.heads,
-                        .scale = spec_.scale,
-                        .out = mixed});
     const MutableRows values = step.workspace.rows(x.rows, spec_.heads * spec_.value_dim);
-    step.ops.head_linear({.x = mixed,
-                          .weight = value_up_.matrix,
-                          .heads = spec_.heads,
-                          .out = values.split(spec_.heads)});
+    step.ops.attention_over_latents({.queries = query.columns(0, spec_.nope_dim),
+                                     .absorbed = absorbed,
+                                     .mixed = mixed,
+                                     .key_up = key_up_.matrix,
+                                     .value_up = value_up_.matrix,
+                                     .kv = kv,
+                                     .segments = step.batch.segments,
+                                     .heads = spec_.heads,
+                                     .scale = spec_.scale,
+                                     .out = values.split(spec_.heads)});
     step.ops.linear({.x = values, .weight = output_.matrix, .bias = output_bias_, .out = out});
   }
 

@@ -381,6 +381,10 @@ std::size_t Model::workspace_bytes() const {
   return bytes;
 }
 
+void Model::forget_steps() {
+  impl_->ops.forget_steps();
+}
+
 std::int64_t Model::part_tokens() const {
   return impl_->part_tokens;
 }

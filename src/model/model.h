@@ -61,6 +61,9 @@ class Model {
   void reserve(std::size_t bytes);
   std::size_t workspace_bytes() const;  // allocated for intermediate results
 
+  // Gives back what the ops keep of steps that were run.
+  void forget_steps();
+
   std::int64_t part_tokens() const;
   void set_part_tokens(std::int64_t tokens);
 

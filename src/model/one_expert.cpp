@@ -33,10 +33,11 @@ OneExpert::OneExpert(const Weights& weights, std::int64_t layer, DenseFormat for
   matrices_.experts = 1;
   matrices_.hidden = gate.shape()[1];
   matrices_.intermediate = gate.shape()[0];
-  if (format == DenseFormat::Int8)
+  if (format == DenseFormat::Int8) {
     quantize(weights, loader);
-  else
+  } else {
     keep(weights, loader);
+  }
 }
 
 void OneExpert::keep(const Weights& weights, Loader& loader) {

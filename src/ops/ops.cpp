@@ -108,6 +108,18 @@ void Ops::attention(const Attention& op) {
   if (op.queries.rows > 0) do_attention(op);
 }
 
+void Ops::attention_over_latents(const AttentionOverLatents& op) {
+  check(op);
+  if (op.queries.rows > 0) do_attention_over_latents(op);
+}
+
+void Ops::do_attention_over_latents(const AttentionOverLatents& op) {
+  do_head_linear(absorb_queries(op));
+  join();
+  do_attention(attend_latents(op));
+  do_head_linear(raise_values(op));
+}
+
 void Ops::causal_conv(const CausalConv& op) {
   check(op);
   if (op.x.rows > 0) do_causal_conv(op);

@@ -19,6 +19,7 @@
 #include "ops/delta_net.h"
 #include "ops/elementwise.h"
 #include "ops/experts.h"
+#include "ops/latent_attention.h"
 #include "ops/linear.h"
 #include "ops/memory.h"
 #include "ops/rotary.h"
@@ -62,6 +63,8 @@ class Ops {
   // that is faster: who calls it promises that the same key means the same calls with the same
   // arguments, but for what memory and the segments hold. Between begin_step() and synchronize().
   virtual void run_step(const StepKey& key, const std::function<void()>& work);
+  // Gives back what is kept of steps that were run.
+  virtual void forget_steps() {}
 
   // Until end_pass(), a prompt of `tokens` goes through all layers, layer by layer: experts() is
   // called `parts` times for each sparse layer before the next. A backend may have the next layer's
@@ -88,6 +91,8 @@ class Ops {
   void rotary(const Rotary& op);
   void kv_append(const KvAppend& op);
   void attention(const Attention& op);
+  // Calls join() before it reads the cache: keys may be appended beside what comes before.
+  void attention_over_latents(const AttentionOverLatents& op);
   void causal_conv(const CausalConv& op);
   void delta_gates(const DeltaGates& op);
   void delta_net(const DeltaNet& op);
@@ -105,6 +110,8 @@ class Ops {
   // One after the other, unless a backend has something better.
   virtual void do_experts_and_add(const Experts& op, const Add& sum);
   virtual void do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op);
+  // In the absorbed form, unless a backend has another.
+  virtual void do_attention_over_latents(const AttentionOverLatents& op);
 
  private:
   void check_experts(const Experts& op);

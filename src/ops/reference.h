@@ -22,6 +22,7 @@ void linear(const Linear& op);
 void head_linear(const HeadLinear& op);
 void kv_append(const KvAppend& op);
 void attention(const Attention& op);
+void attention_over_latents(const AttentionOverLatents& op);  // the up-projections not tiles
 void causal_conv(const CausalConv& op);
 void delta_gates(const DeltaGates& op);
 void delta_net(const DeltaNet& op);
@@ -38,6 +39,10 @@ inline double silu(double z) {
 
 // Element (row, column) of a matrix that is not tiles.
 double element(const Matrix& matrix, std::int64_t row, std::int64_t column);
+
+// What a cache holds.
+double key_number(const PagedKv& kv, const Segment& segment, std::int64_t head, std::int64_t token,
+                  std::int64_t index);
 
 // y = W[first, first + count) x. With tiles, x is quantized as quant/activations.h says and
 // products and sums after that are exact to double.

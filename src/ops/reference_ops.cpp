@@ -21,6 +21,11 @@ class ReferenceOps : public Ops {
   void do_rotary(const Rotary& op) override { reference::rotary(op); }
   void do_kv_append(const KvAppend& op) override { reference::kv_append(op); }
   void do_attention(const Attention& op) override { reference::attention(op); }
+  void do_attention_over_latents(const AttentionOverLatents& op) override {
+    // Products with tiles are defined by what is rounded before them, hence by the form.
+    if (op.key_up.tiles || op.value_up.tiles) return Ops::do_attention_over_latents(op);
+    reference::attention_over_latents(op);
+  }
   void do_causal_conv(const CausalConv& op) override { reference::causal_conv(op); }
   void do_delta_gates(const DeltaGates& op) override { reference::delta_gates(op); }
   void do_delta_net(const DeltaNet& op) override { reference::delta_net(op); }

@@ -97,6 +97,11 @@ void delta_step(const DeltaNet& op, std::int64_t row, std::int64_t head,
 
 }  // namespace
 
+double key_number(const PagedKv& kv, const Segment& segment, std::int64_t head, std::int64_t token,
+                  std::int64_t index) {
+  return load(kv.keys, kv.dtype, key_at(kv, segment, head, token, kv.key_dim) + index);
+}
+
 void kv_append(const KvAppend& op) {
   const PagedKv& kv = op.kv;
   for (const Segment& segment : op.segments) {

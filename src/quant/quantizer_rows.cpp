@@ -1,5 +1,6 @@
 #include "quant/quantizer_rows.h"
 
+#include <algorithm>
 #include <array>
 
 #include "quant/quantizer.h"
@@ -39,13 +40,9 @@ std::span<const RowQuantizer> row_quantizers() {
 }
 
 const RowQuantizer& row_quantizer() {
-  static const RowQuantizer& chosen = [&]() -> const RowQuantizer& {
-    for (const RowQuantizer& row : kRowQuantizers) {
-      if (row.runs_here()) return row;
-    }
-    return kRowQuantizers.back();
-  }();
-  return chosen;
+  static const auto chosen = std::ranges::find_if(
+      kRowQuantizers, [](const RowQuantizer& row) { return row.runs_here(); });
+  return chosen == kRowQuantizers.end() ? kRowQuantizers.back() : *chosen;
 }
 
 }  // namespace krasis::quant

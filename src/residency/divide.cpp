@@ -116,6 +116,21 @@ double divide(std::span<const std::int32_t> tokens, const WayCosts& costs, Allow
   return order.empty() ? 0 : best;
 }
 
+double processor_seconds(std::span<const std::int32_t> tokens, std::span<const Way> ways,
+                         const WayCosts& costs) {
+  ensure(tokens.size() == ways.size(), "divide: not one way an expert");
+  ProcessorWork work;
+  std::size_t copies = 0;
+  for (std::size_t e = 0; e < tokens.size(); ++e) {
+    if (ways[e] == Way::Processor) work.add(costs, tokens[e], 1);
+    if (ways[e] == Way::Copy) ++copies;
+  }
+  if (work.alone <= 0) return 0;
+  const double link = link_seconds(costs, copies);
+  const double beside = costs.processor_start + work.beside;
+  return beside <= link ? beside : end_of(link, work, costs.processor_start);
+}
+
 PromptTimes predict(const ExpertPlacement& placement, const PromptShape& shape) {
   const auto layers = static_cast<double>(shape.layers);
   const auto experts = static_cast<double>(shape.experts);

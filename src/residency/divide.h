@@ -53,6 +53,10 @@ double seconds_between(std::int64_t tokens);
 double divide(std::span<const std::int32_t> tokens, const WayCosts& costs, AllowedWays allowed,
               std::span<Way> ways);
 
+// Of these, what the processor takes for its own.
+double processor_seconds(std::span<const std::int32_t> tokens, std::span<const Way> ways,
+                         const WayCosts& costs);
+
 // How a prompt gets at experts that are not in the device's memory.
 struct PromptShape {
   std::int64_t tokens = 0;

@@ -30,6 +30,9 @@ struct ExpertPlacement {
   // copied ahead, and so, within the rounding of activations, results. False: residents stay.
   bool adaptive = true;
 
+  // Seconds that a step waits for the processor's experts; then it is an error.
+  double patience = 10;
+
   // Measured on this machine; 0: not known.
   double link_rate = 0;  // bytes a second to the device
   double processor_rate =

@@ -40,12 +40,13 @@ AnswerPiece Answer::push(const TokenEvent& event) {
     decoded_bytes_ += decoded.size();
     split(stops_.push(decoded), piece);
   }
-  if (stops_.stopped())
+  if (stops_.stopped()) {
     finish(piece, FinishReason::End);
-  else if (event.finish != FinishReason::None)
+  } else if (event.finish != FinishReason::None) {
     finish(piece, event.finish);
-  else
+  } else {
     release_logprobs(false, piece);
+  }
   piece.error = event.error;
   return piece;
 }

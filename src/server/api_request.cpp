@@ -159,12 +159,13 @@ std::vector<std::variant<std::string, TokenIds>> read_prompts(const Json& body) 
   }
   std::vector<std::variant<std::string, TokenIds>> prompts;
   for (const Json& value : *prompt) {
-    if (value.is_string())
+    if (value.is_string()) {
       prompts.emplace_back(value.get<std::string>());
-    else if (value.is_array())
+    } else if (value.is_array()) {
       prompts.emplace_back(read_ids(value));
-    else
+    } else {
       refuse("prompt holds " + kind_of(value) + ", it must hold strings or lists of token ids");
+    }
   }
   return prompts;
 }

@@ -15,7 +15,7 @@ std::string join_parts(const Json& parts, const std::string& where) {
   std::string text;
   for (const Json& part : parts) {
     if (!part.is_object())
-      refuse(where + ".content holds " + kind_of(part) + ", it must hold objects");
+      refuse(fmt::format("{}.content holds {}, it must hold objects", where, kind_of(part)));
     const std::string type = string(part, "type").value_or("");
     if (type != "text") {
       refuse(where + ".content holds a part of type \"" + type +
@@ -46,10 +46,8 @@ void parse_arguments(Json& tool_calls, const std::string& where) {
     const auto arguments = function->find("arguments");
     if (arguments == function->end() || !arguments->is_string()) continue;
     const auto text = arguments->get<std::string>();
-    if (text.find_first_not_of(" \t\r\n") == std::string::npos)
-      *arguments = Json::object();
-    else
-      *arguments = parse_body(text);
+    const bool is_empty = text.find_first_not_of(" \t\r\n") == std::string::npos;
+    *arguments = is_empty ? Json::object() : parse_body(text);
   }
 }
 
@@ -57,9 +55,10 @@ Json read_message(const Json& message, const std::string& where) {
   if (!message.is_object()) refuse(where + " is " + kind_of(message) + ", it must be an object");
   const auto role = string(message, "role");
   if (!role) refuse(where + ".role is missing");
-  if (std::ranges::find(kRoles, *role) == kRoles.end())
+  if (std::ranges::find(kRoles, *role) == kRoles.end()) {
     refuse(fmt::format("{}.role is \"{}\", it must be system, developer, user, assistant or tool",
                        where, *role));
+  }
   Json result = message;
   const Json* tool_calls = find(message, "tool_calls");
   const Json* content = find(message, "content");

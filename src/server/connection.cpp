@@ -190,10 +190,11 @@ std::optional<ApiError> Connection::not_allowed(const HttpRequest& request) cons
   const std::string method(request.method_string().data(), request.method_string().size());
   if (methods.empty())
     return ApiError{404, fmt::format("server: there is no {}", path), "unknown_url"};
-  if (path != "/health" && !has_key(request, state_.options.api_key))
+  if (path != "/health" && !has_key(request, state_.options.api_key)) {
     return ApiError{401,
                     "server: the API key is missing or wrong, send it as Authorization: Bearer",
                     "invalid_api_key"};
+  }
   const bool fits = methods == "POST" ? request.method() == http::verb::post
                                       : request.method() == http::verb::get ||
                                             request.method() == http::verb::head;

@@ -23,10 +23,9 @@ constexpr std::size_t kMaxRefused = 64;  // more at a time are closed without a 
 Connections::Connections(asio::io_context& context, ServerState& state)
     : state_(state), acceptor_(context), grace_(context) {
   const ServerOptions& options = state.options;
-  const auto fail = [&](const boost::system::error_code& problem) {
-    throw Error(ErrorCode::Io, fmt::format("server: {}:{}: cannot listen: {}; choose another host "
-                                           "or port",
-                                           options.host, options.port, problem.message()));
+  const auto fail = [&](ErrorCode code, const boost::system::error_code& problem) {
+    throw Error(code, fmt::format("server: {}:{}: cannot listen: {}; choose another host or port",
+                                  options.host, options.port, problem.message()));
   };
   if (options.port < 0 || options.port > 65535) {
     throw Error(ErrorCode::InvalidArgument,
@@ -36,13 +35,13 @@ Connections::Connections(asio::io_context& context, ServerState& state)
   Tcp::resolver resolver(context);
   const auto found =
       resolver.resolve(options.host, std::to_string(options.port), Tcp::resolver::passive, problem);
-  if (problem) fail(problem);
+  if (problem) fail(ErrorCode::InvalidArgument, problem);
   const Tcp::endpoint endpoint = found.begin()->endpoint();
   acceptor_.open(endpoint.protocol(), problem);
   if (!problem) acceptor_.set_option(Tcp::acceptor::reuse_address(true), problem);
   if (!problem) acceptor_.bind(endpoint, problem);
   if (!problem) acceptor_.listen(asio::socket_base::max_listen_connections, problem);
-  if (problem) fail(problem);
+  if (problem) fail(ErrorCode::Io, problem);
   port_ = acceptor_.local_endpoint().port();
 }
 

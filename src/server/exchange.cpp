@@ -87,10 +87,11 @@ asio::awaitable<bool> Exchange::serve() {
   head_ = make_head(endpoint_, prepared_, state_.model->name);
   states_.resize(prepared_.choices.all().size());
   bool usable = false;
-  if (prepared_.options.stream)
+  if (prepared_.options.stream) {
     usable = co_await send_stream();
-  else
+  } else {
     usable = co_await send_whole();
+  }
   log_end("done");
   co_return usable;
 }
@@ -156,11 +157,12 @@ asio::awaitable<void> Exchange::send_stream_header() {
 
 asio::awaitable<void> Exchange::send_events(const std::string& events) {
   stream_.expires_after(state_.options.write_timeout);
-  if (chunked())
+  if (chunked()) {
     co_await asio::async_write(stream_, http::make_chunk(asio::buffer(events)),
                                asio::use_awaitable);
-  else
+  } else {
     co_await asio::async_write(stream_, asio::buffer(events), asio::use_awaitable);
+  }
 }
 
 // Adds what all choices have said since the last call; true once all have finished.
@@ -204,7 +206,9 @@ asio::awaitable<bool> Exchange::send_stream() {
     co_await send_events(events);
     events.clear();
   }
-  if (chunked()) co_await asio::async_write(stream_, http::make_chunk_last(), asio::use_awaitable);
+  if (chunked()) {
+    co_await asio::async_write(stream_, http::make_chunk_last(), asio::use_awaitable);
+  }
   co_return chunked() && keep_alive();
 }
 

@@ -35,11 +35,8 @@ void Generation::hear(const TokenEvent& event) {
   add(answer_.push(event));
   usage_.completion_tokens = answer_.tokens();
   if (answer_.finished() && !over_ && id_ != 0) engine_.cancel(id_);
-  if (nothing_yet && !pending_.empty() && wake_for_pieces_) {
-    wake_();
-  } else if (answer_.finished()) {
-    wake_();
-  }
+  const bool first_piece = nothing_yet && !pending_.empty();
+  if (answer_.finished() || (first_piece && wake_for_pieces_)) wake_();
 }
 
 void Generation::add(AnswerPiece&& piece) {

@@ -51,8 +51,10 @@ Json parse_body(std::string_view body) {
   Json json;
   try {
     json = Json::parse(body, limit_depth);
-  } catch (const Json::exception& error) {
-    refuse(std::string("the body is no JSON: ") + error.what());
+  } catch (const Json::parse_error& error) {
+    refuse(fmt::format("the body is no JSON from byte {} on", error.byte));
+  } catch (const Json::exception&) {
+    refuse("the body is no JSON: a number in it is too large");
   }
   if (!json.is_object()) refuse("the body is " + kind_of(json) + ", it must be an object");
   return json;

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "formats/tokenizer_sax.h"
+#include "formats/json_problem.h"
 
 namespace krasis::text {
 namespace {
@@ -31,7 +31,7 @@ std::string tokenize_line(const Tokenizer& tokenizer, std::string_view line) {
     const std::vector<std::int32_t> ids = tokenizer.encode(text->get_ref<const std::string&>());
     return dump(Json{{"ids", ids}, {"decoded", tokenizer.decode(ids)}});
   } catch (const Json::exception& error) {
-    return error_line("tokenize: " + plain_json_error(error));
+    return error_line("tokenize: the line " + json_problem(line, error));
   } catch (const Error& error) {
     return error_line(error.what());
   }

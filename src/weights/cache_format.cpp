@@ -45,7 +45,7 @@ class Parser {
     return value;
   }
   std::string text(std::size_t characters) {
-    const std::string text(reinterpret_cast<const char*>(bytes_.data()), characters);
+    std::string text(reinterpret_cast<const char*>(bytes_.data()), characters);
     bytes_ = bytes_.subspan(characters);
     return text;
   }

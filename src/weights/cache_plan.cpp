@@ -61,9 +61,10 @@ std::vector<ExpertSlot> expert_slots(const ExpertCachePlan& plan) {
   for (std::size_t i = 0; i < plan.layers.size(); ++i) {
     const ExpertCachePlan::Layer& layer = plan.layers[i];
     const std::size_t bytes = layer.layout.expert_bytes;
-    for (std::int64_t expert = 0; expert < layer.experts; ++expert)
+    for (std::int64_t expert = 0; expert < layer.experts; ++expert) {
       slots.push_back(
           {i, expert, layer.offset + static_cast<std::uint64_t>(expert) * bytes, bytes});
+    }
   }
   return slots;
 }

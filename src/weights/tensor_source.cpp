@@ -14,7 +14,9 @@ void advise_pages(std::span<const std::byte> bytes, int advice) {
   const auto address = reinterpret_cast<std::uintptr_t>(bytes.data());
   const std::uintptr_t first = (address + page - 1) / page * page;
   const std::uintptr_t last = (address + bytes.size()) / page * page;
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, advice);
+  if (first >= last) return;
+  auto* const start = const_cast<std::byte*>(bytes.data()) + (first - address);
+  ::madvise(start, last - first, advice);
 }
 
 class CheckpointSource final : public TensorSource {

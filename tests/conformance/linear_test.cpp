@@ -1,5 +1,4 @@
-#include "conformance/support.h"
-#include "quant/quantize.h"
+#include "conformance/tiles.h"
 
 namespace krasis {
 namespace {
@@ -14,6 +13,7 @@ using test::PlainMatrix;
 using test::relative_error;
 using test::rounded;
 using test::StridedRows;
+using test::Tiles;
 using test::unquantized;
 
 struct LinearSize {
@@ -89,24 +89,6 @@ TEST(Conformance, HeadLinear) {
     }
   }
 }
-
-struct Tiles {
-  Tiles(TileType type, std::int64_t rows, std::int64_t columns, const std::vector<float>& values)
-      : shape(type, rows, columns),
-        tiles(shape.tile_bytes()),
-        scales(shape.scale_bytes() / sizeof(bf16)) {
-    quantize_strips({.dtype = DType::F32,
-                     .data = reinterpret_cast<const std::byte*>(values.data()),
-                     .rows = rows,
-                     .columns = columns},
-                    {shape, tiles.data(), scales.data()}, 0, shape.strips());
-  }
-  Matrix matrix() const { return Matrix::of(TileMatrix{shape, tiles.data(), scales.data()}); }
-
-  TileShape shape;
-  std::vector<std::byte> tiles;
-  std::vector<bf16> scales;
-};
 
 // Integer sums are exact; a group then costs two roundings.
 TEST(Conformance, LinearAndHeadLinearWithTiles) {

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -24,7 +25,8 @@ class Commands(unittest.TestCase):
 
     def run_program(self, *words, text=""):
         environment = dict(os.environ, KRASIS_HOME=str(self.home))
-        return subprocess.run([PROGRAM, *map(str, words)], input=text, env=environment,
+        words = [word if isinstance(word, bytes) else str(word) for word in words]
+        return subprocess.run([PROGRAM, *words], input=text, env=environment,
                               capture_output=True, text=True, timeout=300)
 
     def check_refused(self, code, hint, *words, text=""):
@@ -91,7 +93,8 @@ class Commands(unittest.TestCase):
         self.check_refused(2, "mamba_9", "run", "small", "-p", "hi")
 
     def test_wrong_command_lines(self):
-        self.check_refused(2, "--help", "nonsense")
+        self.check_refused(2, '"nonsense" is no command', "nonsense")
+        self.check_refused(2, "no command is named; `krasis --help` lists the commands")
         self.check_refused(2, "--help", "run", "small", "--no-such-flag")
         self.check_refused(2, "no-such-model", "run", "no-such-model", "-p", "hi")
         self.check_refused(2, "prompt is empty", "run", "small")
@@ -115,6 +118,106 @@ class Commands(unittest.TestCase):
             for value in ("nan", "inf", "0", "-1", "1e300", "fast"):
                 self.check_refused(2, f'{option}: is "{value}", choose 0.001 to 1000000', "plan", "small",
                                    option, value)
+
+    def test_more_than_one_gpu_is_refused(self):
+        for command, model in (("run", ("small",)), ("serve", ("--model-path", "small")), ("plan", ("small",)),
+                               ("demo", ()), ("bench", ("small",))):
+            for option, value, hint in (("--selected-gpus", "0,1", '"0,1" names several GPUs, a model runs on one'),
+                                        ("--num-gpus", "2", 'is "2", but a model runs on one GPU'),
+                                        ("--pp-partition", "24,24", 'is "24,24", but all layers run on one GPU')):
+                self.check_refused(2, f"{option}: {hint}", command, *model, option, value)
+        self.assertEqual(self.run_program("plan", "small", "--num-gpus", 1, "--selected-gpus", "none").returncode, 0)
+
+    def test_sampling_is_refused_with_its_value_before_weights_are_read(self):
+        for option, value, hint in (("--temperature", "-1", 'is "-1", choose 0 to 100'),
+                                    ("--temperature", "nan", 'is "nan", choose 0 to 100'),
+                                    ("--top-p", "0", 'is "0", choose 1e-06 to 1'), ("--min-p", "7", 'is "7", choose 0 to 1'),
+                                    ("--top-k", "-3", "is -3, choose 0 or more"), ("--seed", "-1", "is -1, choose 0 or more"),
+                                    ("--seed", "9" * 30, f"is {'9' * 30}, choose less than 2^63")):
+            self.check_refused(2, f"{option}: {hint}; `krasis run --help`", "run", "small", "-p", "hi", option, value)
+
+    def refused_before_loading(self, code, hint, *words, text=""):
+        self.check_refused(code, hint, *words, text=text)
+        self.assertNotIn("layers) in", self.run_program(*words, text=text).stderr)
+
+    def test_what_is_wrong_beside_the_weights_is_said_before_they_are_read(self):
+        text, out = self.home / "text.txt", self.home / "no-such-folder" / "x"
+        text.write_text("1 2 3")
+        self.refused_before_loading(2, "no folder", "trace", "small", "--ids", text, "--out", out)
+        self.refused_before_loading(2, "cannot open", "perplexity", "small", self.home / "nothing")
+        self.refused_before_loading(2, "--window 99999, but the model was made for 2048", "perplexity", "small", text,
+                                    "--window", 99999)
+        self.refused_before_loading(2, "stride 5000", "perplexity", "small", text, "--stride", 5000)
+        self.refused_before_loading(2, "mean nothing", "perplexity", "small", text, "--expert-group", 64)
+        self.refused_before_loading(2, "cannot open", "bench", "small", "--text", self.home / "nothing")
+        self.refused_before_loading(2, "--expert-group 64", "run", "small", "-p", "hi", "--cpu-expert-bits", 16,
+                                    "--expert-group", 64)
+        self.refused_before_loading(2, "--vram-limit means nothing", "run", "small", "-p", "hi", "--selected-gpus",
+                                    "none", "--vram-limit", "4GiB")
+        self.refused_before_loading(2, "prompt is not valid UTF-8", "run", "small", "-p", b"\xff")
+        self.refused_before_loading(2, "--host: is empty", "serve", "small", "--host", "")
+        (self.model / "tokenizer_config.json").unlink()
+        self.refused_before_loading(2, "there is none in tokenizer_config.json", "run", "small", "-p", "hi")
+        (self.model / "tokenizer.json").unlink()
+        self.refused_before_loading(2, "tokenizer.json", "run", "small", "-p", "hi")
+
+    def test_damaged_json_is_named_in_one_sentence(self):
+        config = self.model / "config.json"
+        for data, problem in ((b'{"model_type":', "is cut off in line 1, more JSON must follow"),
+                              (b"\xff\xfe\x00", "is not JSON from line 1, column 1 on"), (b"", "is empty, not JSON")):
+            config.write_bytes(data)
+            for command in (("plan", "small"), ("run", "small", "-p", "hi"), ("quantize", "small")):
+                self.check_refused(1, f"{config}: {problem}; download it again", *command)
+
+    def test_the_model_may_be_named_by_an_option(self):
+        text, ids = self.home / "text.txt", self.home / "ids"
+        text.write_text("A lighthouse is a tower.")
+        ids.write_text("1 2")
+        for words in (("quantize",), ("tokenize",), ("render",), ("plan",), ("perplexity", text),
+                      ("trace", "--ids", ids, "--out", self.home / "out")):
+            result = self.run_program(*words, "--model-path", "small")
+            self.assertEqual(result.returncode, 0, result.stderr)
+        for command in ("run", "serve", "plan", "quantize", "bench", "perplexity", "tokenize", "render", "trace"):
+            lines = self.run_program(command, "--help").stdout.splitlines()
+            self.assertEqual(sum("model TEXT REQUIRED" in line for line in lines), 1, command)
+            self.assertEqual([line.split() for line in lines if "--model-path" in line],
+                             [["--model-path", "TEXT", "the", "same,", "by", "name"]], command)
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        environment = dict(os.environ, KRASIS_HOME=str(self.home))
+        for words in (("plan", "small", "--selected-gpus", "none"), ("run", "small", "-p", "hi"), ("--help",),
+                      ("--version",), ("quantize", "small"), ("tokenize", "small")):
+            for redirect in (">/dev/full", ">&-"):
+                result = subprocess.run(["bash", "-c", f'"$@" {redirect}', "bash", PROGRAM, *words], text=True,
+                                        input='{"text": "x"}\n', env=environment, stderr=subprocess.PIPE, timeout=300)
+                self.assertEqual(result.returncode, 1, (words, redirect, result.stderr))
+                self.assertIn("krasis: output: standard output cannot be written: ", result.stderr)
+        # What is opened first must not become standard error.
+        subprocess.run(["bash", "-c", '"$@" 2>&-', "bash", PROGRAM, "quantize", "small", "--cpu-expert-bits", "8"],
+                       env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
+        self.assertEqual(self.run_program("quantize", "small", "--cpu-expert-bits", 8).stdout.count("already"), 1)
+
+    def test_ctrl_c_stops_long_measurements(self):
+        environment = dict(os.environ, KRASIS_HOME=str(self.home))
+        for words in (("bench", "small", "--prompt-tokens", "1500", "--repeat", "1000"),
+                      ("perplexity", "small", MODELS / "demo" / "heldout.txt", "--path", "decode")):
+            process = subprocess.Popen([PROGRAM, *map(str, words)], env=environment, text=True,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for line in process.stderr:
+                if "layers) in" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            self.assertIn("cancelled", process.communicate(timeout=60)[1])
+            self.assertEqual(process.returncode, 1)
+
+    def test_folders_may_have_any_name(self):
+        folder = os.fsencode(self.home / "models") + b"/non\xffutf"
+        os.rename(self.model, folder)
+        text = MODELS / "demo" / "heldout.txt"
+        result = subprocess.run([PROGRAM, "bench", folder, "--text", text, "--prompt-tokens", "20", "--generate", "4",
+                                 "--repeat", "1", "--json"], capture_output=True, timeout=300)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["model"], "non\ufffdutf")
 
     def test_sizes_take_units_of_1024(self):
         for size in ("24GiB", "24 gib", "24G", "24gb", "24Gi", "024GiB", "25769803776", "25769803776b"):
@@ -164,7 +267,7 @@ class Commands(unittest.TestCase):
         self.assertLess(abs(results["prefill"]["perplexity"] / results["decode"]["perplexity"] - 1), 1e-3)
 
     def plan(self, *words):
-        device = () if "--vram" in words else ("--selected-gpus", "none")
+        device = () if "--vram" in words else ("--selected-gpus", "none", "--ram", "256GiB")
         result = self.run_program("plan", *words, *device, "--json")
         self.assertEqual(result.returncode, 0, result.stderr)
         report = json.loads(result.stdout)
@@ -193,10 +296,16 @@ class Commands(unittest.TestCase):
         self.assertEqual(card["vram"]["resident_experts_bytes"] + card["streamed_bytes_per_pass"],
                          94 * 128 * 9732096)
         self.assertGreater(card["context_tokens"], 4096)
-        for rates in (card["decode"], *card["prefill"]):
-            self.assertGreater(rates["expected_tokens_per_second"], 0)
-            self.assertLessEqual(rates["expected_tokens_per_second"], rates["bound_tokens_per_second"])
-        self.assertEqual(self.plan(folder)["mode"], "processor")
+        processor = self.plan(folder)
+        self.assertEqual(processor["mode"], "processor")
+        for plan in (card, processor):
+            for rows in (plan["decode"], plan["prefill"]):
+                for rates in rows:
+                    self.assertGreater(rates["expected_tokens_per_second"], 0)
+                    self.assertLess(rates["expected_tokens_per_second"], rates["bound_tokens_per_second"])
+            steps = [row["bound_tokens_per_second"] for row in plan["decode"]]
+            self.assertEqual(steps, sorted(steps, reverse=True))
+            self.assertGreater(steps[0], steps[-1])  # the context is read too
         self.assertIn("kv cache", self.run_program("plan", folder, "--vram", "24GiB").stdout)
 
     def test_plan_takes_the_settings_of_a_run(self):
@@ -221,15 +330,31 @@ class Commands(unittest.TestCase):
     def test_plan_promises_no_prompt_longer_than_the_context(self):
         folder = self.write_config()
         for vram in ("22GiB", "24GiB", "32GiB", "80GiB"):
-            card = self.plan(folder, "--vram", vram)
+            card = self.plan(folder, "--vram", vram, "--max-concurrent", 1)
             self.assertEqual([row["tokens"] for row in card["prefill"]],
                              [tokens for tokens in (2048, 8192, 32768) if tokens <= card["context_tokens"]])
             self.assertLessEqual(card["pass_tokens"], card["context_tokens"])
-        card = self.plan(folder, "--vram", "24GiB", "--context-length", 4096)
+        card = self.plan(folder, "--vram", "24GiB", "--context-length", 4096, "--max-concurrent", 1)
         self.assertEqual([row["tokens"] for row in card["prefill"]], [2048])
         self.assertEqual(card["pass_tokens"], 4096)
         words = ("plan", folder, "--vram", "24GiB", "--context-length", 4096)
         self.assertNotIn("prompt of 8192", self.run_program(*words).stdout)
+
+    def test_plan_counts_ram(self):
+        folder = self.write_config()
+        hint = "GB of RAM, 95 % of the 68.72 GB that are free may be used; no setting makes it fit"
+        self.check_refused(3, hint, "plan", folder, "--vram", "24GiB", "--ram", "64GiB")
+        self.check_refused(3, hint, "plan", folder, "--selected-gpus", "none", "--ram", "64GiB")
+        forced = self.plan(folder, "--vram", "24GiB", "--ram", "64GiB", "--force-load")
+        self.assertEqual(forced["ram_budget_bytes"], 64 << 30)
+        self.assertEqual(len(self.plan(folder, "--vram", "24GiB", "--ram", "128GiB")["notes"]), 1)
+        self.assertEqual(self.plan(folder, "--vram", "24GiB", "--ram", "256GiB")["notes"], [])
+
+    def test_plan_takes_as_many_requests_as_serve(self):
+        helps = [self.run_program(command, "--help").stdout for command in ("plan", "serve")]
+        lines = [[line for line in text.splitlines() if "--max-concurrent" in line] for text in helps]
+        self.assertEqual(lines[0], lines[1])
+        self.assertIn("=8", lines[0][0])
 
     def test_plan_refuses_in_one_sentence(self):
         folder = self.write_config()

@@ -3,6 +3,7 @@
 // experts (routed_ops.h): those of the processor with weights as stored, which are the golden ones.
 #include <cmath>
 #include <cstdio>
+#include <random>
 
 #include "gpu/device.h"
 #include "gpu/routed_ops.h"
@@ -36,7 +37,8 @@ constexpr DenseFormats kAllInt8 = {.attention = DenseFormat::Int8,
 
 std::vector<float> in_pieces(LoadedModel& loaded, std::span<const std::int32_t> ids,
                              std::span<const std::size_t> sizes, DType kv_type = DType::BF16) {
-  Session session(loaded, 64, 4, kv_type);
+  const auto pages = std::ssize(ids) / Session::kPageTokens + 2;
+  Session session(loaded, pages, 4, kv_type);
   Session::Sequence sequence = {.slot = 2};
   std::vector<float> all;
   for (const std::size_t size : sizes) {
@@ -140,6 +142,26 @@ TEST_P(OnDevice, APromptAtOnceIsTheSameTokenByTokenAndInChunks) {
               in_chunks);
   EXPECT_LE(by_token, kTolerance);
   EXPECT_LE(in_chunks, kTolerance);
+}
+
+// So many tokens that latents are expanded at once, and not in chunks
+// (cuda/attention_expanded_plan.h).
+TEST_P(OnDevice, ALongPromptAtOnceIsTheSameInChunks) {
+  constexpr std::size_t kLong = 2900;
+  std::mt19937 random(11);
+  std::vector<std::int32_t> ids(kLong);
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % 256);
+  const Routes routes = routes_of(ids);
+  RoutedOps ops(test::device_ops());
+  LoadedModel loaded = load(ops);
+  const auto logits = [&](std::span<const std::size_t> sizes) {
+    ops.give(routes);
+    return in_pieces(loaded, ids, sizes);
+  };
+  const std::size_t whole[] = {kLong}, chunks[] = {500, 1000, 3, 597, 800};
+  const double error = relative_error(logits(chunks), logits(whole));
+  std::printf("long %s: in chunks %.2e\n", GetParam().c_str(), error);
+  EXPECT_LE(error, kTolerance);
 }
 
 TEST_P(OnDevice, ASequenceInABatchIsTheSameAsAlone) {

@@ -147,6 +147,62 @@ TEST(AttentionOnDevice, StepsBesidePromptsAgreeWithTheOracle) {
   compare({{1, 300}, {90, 0}, {1, 64}, {67, 77}});
 }
 
+// This device as one so small that no sequence's keys are split between its blocks.
+cuda::DeviceProperties undivided() {
+  cuda::DeviceProperties properties = devices().front();
+  properties.multiprocessors = 1;
+  return properties;
+}
+
+constexpr AttentionShape kPromptShapes[] = {
+    {4, 2, 256, 256, 64, false}, {6, 1, 256, 256, 7, false}, {5, 1, 128, 128, 16, false}};
+
+// So long that every place that tiles of keys pass through is used many times.
+TEST(AttentionOnDevice, LongPromptsAgreeWithTheOracle) {
+  Attending attending(undivided());
+  for (const DType dtype : {DType::BF16, DType::F8E4M3}) {
+    for (const AttentionShape& shape : kPromptShapes) {
+      SCOPED_TRACE(std::string(name_of(dtype)) + ", key_dim " + std::to_string(shape.key_dim));
+      const PagedCache cache(shape, dtype, {{300, 1500}, {1, 70}, {0, 0}, {257, 0}});
+      const std::vector<float> actual = attending(cache, shape);
+      EXPECT_LT(test::relative_error(actual, attending.oracle(cache, shape)), kTolerance);
+      EXPECT_EQ(actual, attending(cache, shape)) << "the second time";
+    }
+  }
+}
+
+// Multiplies the keys of the first sequence from `first` on by four.
+void quadruple_keys(const PagedCache& cache, const AttentionShape& shape, std::int64_t first) {
+  const Segment& segment = cache.segments[0];
+  for (std::int64_t i = first; i < segment.past + segment.rows; ++i) {
+    const std::int64_t page = segment.pages[static_cast<std::size_t>(i / shape.page_tokens)];
+    for (std::int64_t h = 0; h < shape.kv_heads; ++h) {
+      const std::int64_t row =
+          (page * shape.kv_heads + h) * shape.page_tokens + i % shape.page_tokens;
+      bf16* const keys = reinterpret_cast<bf16*>(cache.kv.keys) + row * shape.key_dim;
+      for (std::int64_t d = 0; d < shape.key_dim; ++d) keys[d] = to_bf16(4 * to_float(keys[d]));
+    }
+  }
+}
+
+// Scores that grow by more than 2^8 between tiles of keys: what was summed up before has to shrink.
+TEST(AttentionOnDevice, ScoresOfPromptsMayGrow) {
+  constexpr double kFourTimes = 4 * kTolerance;  // the scores' errors
+  cuda::DeviceProperties older = undivided();
+  older.capability = 80;
+  for (const cuda::DeviceProperties& properties : {undivided(), older}) {
+    Attending attending(properties);
+    for (const AttentionShape& shape : kPromptShapes) {
+      SCOPED_TRACE("as " + std::to_string(properties.capability) + ", key_dim " +
+                   std::to_string(shape.key_dim));
+      const PagedCache cache(shape, DType::BF16, {{200, 300}});
+      quadruple_keys(cache, shape, 170);
+      EXPECT_LT(test::relative_error(attending(cache, shape), attending.oracle(cache, shape)),
+                kFourTimes);
+    }
+  }
+}
+
 // So many that their keys are hardly split.
 TEST(AttentionOnDevice, StepsOfManySequencesAgreeWithTheOracle) {
   std::vector<Sequence> sequences;

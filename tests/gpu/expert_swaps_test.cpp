@@ -24,6 +24,7 @@ class ExpertSwapsTest : public testing::Test {
         copies_(layers_, ExpertCopies::Pinning::Allowed),
         context_{.layers = layers_,
                  .placement = placement_,
+                 .rates = rates_,
                  .slots = slots_,
                  .copies = copies_,
                  .ring = {},
@@ -95,6 +96,7 @@ class ExpertSwapsTest : public testing::Test {
   Stream stream_;
   DeviceMemory memory_;
   ExpertPlacement placement_;
+  LearnedRates rates_{placement_};
   ExpertSlots slots_;
   ExpertCopies copies_;
   PlacedContext context_;
@@ -135,7 +137,7 @@ TEST_F(ExpertSwapsTest, APlacementThatIsNotAdaptiveStays) {
 }
 
 TEST_F(ExpertSwapsTest, BeginsWithWhatWasHotBefore) {
-  const std::vector<float> heat = {0, 9, 0, 0, 8, 7, 0, 0, 0, 0, 6, 0};
+  const std::vector<float> heat = {0, 27, 0, 0, 24, 21, 0, 0, 0, 0, 18, 0};
   swaps_.set_heat(heat);
   EXPECT_TRUE(resident(0, 1) && resident(0, 4) && resident(0, 5) && resident(1, 4));
   EXPECT_EQ(swaps_.heat(), heat);

@@ -1,7 +1,10 @@
 // Generating with experts that are shared between the device and the processor: where an expert is
 // computed must not matter beyond the processor's rounding of activations to 8 bits, and where the
 // device computes all of them, must not matter at all.
+#include <chrono>
 #include <cstdio>
+#include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "gpu/experts_only.h"
@@ -223,6 +226,35 @@ TEST_P(Hybrid, AnErrorOfTheProcessorEndsTheStepAndNoOther) {
       if (expected.empty()) expected = answer;
       EXPECT_EQ(answer, expected) << "after an error in step " << step << ", layer " << layer;
     }
+  }
+}
+
+TEST_P(Hybrid, AnAnswerThatComesTooLateEndsTheStepAndNoOther) {
+  test::Backend processor("cpu");
+  bool late = false;
+  test::ExpertsOnly slow(processor.ops(), [&](Ops& inner, const Experts& op) {
+    if (std::exchange(late, false)) std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+    inner.experts(op);
+  });
+  ExpertPlacement placement = placed(0, 0);
+  placement.patience = 0.5;
+  PlacedModel model(GetParam(), placement, Model::kPartTokens,
+                    {.scratch_bytes = test::kScratchBytes}, &slow);
+  const auto expected = decode(model.loaded(), sequence());
+  for (const std::size_t steps : {0, 2}) {  // as it comes, and repeated
+    Session session(model.loaded(), 64, 4, DType::BF16);
+    Session::Sequence sequence;
+    session.step(sequence, std::span(ids_).first(kPrompt));
+    for (std::size_t i = 0; i < steps; ++i)
+      session.step(sequence, std::span(ids_).subspan(kPrompt + i, 1));
+    late = true;
+    try {
+      session.step(sequence, std::span(ids_).subspan(100, 1));
+      ADD_FAILURE() << "nothing was thrown after " << steps << " steps";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::Device) << error.what();
+    }
+    EXPECT_EQ(decode(model.loaded(), this->sequence()), expected) << "after " << steps << " steps";
   }
 }
 

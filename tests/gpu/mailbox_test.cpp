@@ -40,12 +40,13 @@ class MailboxTest : public testing::Test {
   }
 
   // ids: [tokens, kTopK]; experts 0 and 5 are resident.
-  void ask(const std::vector<int>& ids, float link_share) {
+  // link_share: of the experts that are not resident.
+  void ask(const std::vector<int>& ids, double link_share) {
     prepare(ids, link_share);
     mailbox_.ask(question_, launch());
   }
   // Allocating memory waits for the device, and it would for the processor.
-  void prepare(const std::vector<int>& ids, float link_share) {
+  void prepare(const std::vector<int>& ids, double link_share) {
     const auto tokens = static_cast<std::int64_t>(ids.size()) / kTopK;
     std::vector<float> x(static_cast<std::size_t>(tokens * kHidden));
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i);
@@ -63,12 +64,13 @@ class MailboxTest : public testing::Test {
                  .top_k = kTopK,
                  .experts = kExperts,
                  .resident = upload(resident),
-                 .link_share = link_share,
                  .base = at(1000),
                  .expert_bytes = 10,
                  .table = table_.as<const std::byte*>(),
                  .device_ids = device_ids_.as<int>(),
                  .counts = counts_.as<unsigned>()};
+    mailbox_.set_costs({.link = link_share > 0 ? (1 - link_share) / link_share : 0, .processor = 1},
+                       stream_);
   }
   std::vector<int> device_ids(std::size_t count) { return download(device_ids_.as<int>(), count); }
   static const std::byte* at(std::uintptr_t address) {
@@ -121,7 +123,7 @@ TEST_F(MailboxTest, AQuestionWithNothingForTheProcessorNeedsNoAnswer) {
   const Buffer out = memory_.allocate(kHidden * sizeof(float));
   const MutableRows rows(out.as<float>(), 1, kHidden);
   for (int i = 0; i < 3; ++i) {
-    ask({7, 0, -1, 3}, 1);
+    ask({7, 0, -1, 3}, 0.99);
     mailbox_.add_answer(rows, launch());
   }
   prepare({0, 7, 5, 1}, 0.5);

@@ -118,6 +118,9 @@ class RoutedOps final : public Ops {
   void do_rotary(const Rotary& op) override { ops_.rotary(op); }
   void do_kv_append(const KvAppend& op) override { ops_.kv_append(op); }
   void do_attention(const Attention& op) override { ops_.attention(op); }
+  void do_attention_over_latents(const AttentionOverLatents& op) override {
+    ops_.attention_over_latents(op);
+  }
   void do_causal_conv(const CausalConv& op) override { ops_.causal_conv(op); }
   void do_delta_gates(const DeltaGates& op) override { ops_.delta_gates(op); }
   void do_delta_net(const DeltaNet& op) override { ops_.delta_net(op); }

@@ -179,6 +179,12 @@ class StagedOps final : public Ops {
     device_.begin_step(op.segments, op.queries.rows / op.heads);
     run(&Ops::attention, op, op.queries, op.kv, op.out);
   }
+  void do_attention_over_latents(const AttentionOverLatents& given) override {
+    AttentionOverLatents op = given;
+    device_.begin_step(op.segments, op.queries.rows / op.heads);
+    run(&Ops::attention_over_latents, op, op.queries, op.absorbed, op.mixed, op.key_up, op.value_up,
+        op.kv, op.out);
+  }
   void do_causal_conv(const CausalConv& given) override {
     CausalConv op = given;
     device_.begin_step(op.segments, op.x.rows);

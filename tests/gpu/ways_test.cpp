@@ -3,6 +3,7 @@
 // whole models.
 #include <map>
 
+#include "gpu/experts_only.h"
 #include "gpu/placed_model.h"
 #include "quant/expert_tiles.h"
 
@@ -224,6 +225,22 @@ TEST_F(Ways, AllThreeTogetherAreNoFartherFromTheDeviceThanTheProcessor) {
       }
     }
   }
+}
+
+TEST_F(Ways, APassThatThrowsHasTheTimesOfWhatCameBeforeAndLeavesTheNextOneRight) {
+  int calls = 0;
+  test::ExpertsOnly failing(processor_.ops(), [&](Ops& inner, const Experts& op) {
+    if (++calls == 2) throw Error(ErrorCode::OutOfMemory, "test: no memory");
+    inner.experts(op);
+  });
+  Placed ways(in_program(), halves(20), failing);
+  const Prompt prompt(100);
+  EXPECT_THROW(run(*ways.ops, ways.placed, prompt), Error);
+  EXPECT_EQ(cuda::way_times(*ways.ops).size(), 1U);
+  const auto after = run(*ways.ops, ways.placed, prompt);
+  EXPECT_EQ(cuda::way_times(*ways.ops).size(), kLayers);
+  Placed others(in_program(), halves(20), processor_.ops());
+  EXPECT_EQ(after, run(*others.ops, others.placed, prompt));
 }
 
 TEST_F(Ways, TheThresholdDecidesBetweenCopiesAndTheProcessor) {

@@ -1,6 +1,7 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <map>
 #include <set>
 
 #include "published_configs.h"
@@ -78,10 +79,19 @@ TEST(Registry, UnitesTheEndIdsOfBothFiles) {
 TEST(Registry, NamesAFileThatIsMissingOrNotJson) {
   const ModelFolder folder;
   EXPECT_NE(error_of(folder.path()).find("config.json"), std::string::npos);
-  folder.write("config.json", "{\"model_type\": ");
-  EXPECT_NE(error_of(folder.path()).find("config.json: is not JSON: "), std::string::npos);
-  folder.write("config.json", R"({"model_type": "llama", "rope_theta": 1e999})");
-  EXPECT_NE(error_of(folder.path()).find("config.json: is not JSON: "), std::string::npos);
+  const std::string name = (folder.path() / "config.json").string();
+  const std::map<std::string, std::string> problems = {
+      {"{\"model_type\": ", "is cut off in line 1, more JSON must follow"},
+      {"{\n", "is cut off in line 2, more JSON must follow"},
+      {" \n", "is empty, not JSON"},
+      {"{\n  \"model_type\": llama}", "is not JSON from line 2, column 17 on"},
+      {"\xff\xfe{}", "is not JSON from line 1, column 1 on"},
+      {R"({"model_type": "llama", "rope_theta": 1e999})",
+       "is not JSON: a number in it is too large"}};
+  for (const auto& [text, problem] : problems) {
+    folder.write("config.json", text);
+    EXPECT_EQ(error_of(folder.path()), name + ": " + problem + "; download it again");
+  }
 }
 
 TEST(Registry, ReadsEveryReferenceModel) {

@@ -218,6 +218,103 @@ TEST(Plan, WithoutADeviceEverythingIsInRam) {
   EXPECT_GT(total_bytes(plan.ram), std::uint64_t{39} * 1000 * 1000 * 1000);
 }
 
+TEST(Plan, RefusesWhatRamDoesNotHold) {
+  PlanRequest request = next_80b_in(0);
+  request.device.reset();
+  request.context_length = 4096;
+  const std::uint64_t needed = total_bytes(make_plan(test::next_80b(), request).ram);
+  request.ram_bytes = needed * 100 / 95 + 1000;
+  EXPECT_EQ(make_plan(test::next_80b(), request).ram.size(), 5U);
+  request.ram_bytes = needed * 100 / 96;
+  try {
+    make_plan(test::next_80b(), request);
+    FAIL() << "96 % of the RAM were taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::OutOfMemory);
+    EXPECT_NE(std::string(error.what()).find(" of RAM, 95 % of the "), std::string::npos)
+        << error.what();
+    EXPECT_NE(std::string(error.what()).find("--attention-quant int8 makes it fit"),
+              std::string::npos)
+        << error.what();
+  }
+  request.force = true;
+  EXPECT_EQ(total_bytes(make_plan(test::next_80b(), request).ram), needed);
+}
+
+TEST(Plan, RefusesWhatRamDoesNotHoldBesideADevice) {
+  PlanRequest request = next_80b_in(24 * kGiB);
+  request.ram_bytes = 40 * kGiB;
+  EXPECT_TRUE(plan_if_it_fits(test::next_80b(), request));
+  request.ram_bytes = 36 * kGiB;
+  try {
+    make_plan(test::next_80b(), request);
+    FAIL() << "39.9 GB of experts fitted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("insist with --force-load"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Plan, ExpertsAsStoredAreMappedAndNeedNoRam) {
+  PlanRequest request = next_80b_in(0);
+  request.device.reset();
+  request.weights.experts.reset();
+  request.context_length = 4096;
+  request.ram_bytes = 20 * kGiB;
+  const Plan plan = make_plan(test::next_80b(), request);
+  EXPECT_GT(total_bytes(plan.ram), request.ram_bytes);
+}
+
+TEST(Plan, AdvisesFourBitsOnlyWhereThatHelps) {
+  PlanRequest request = moe_235b_in(24 * kGiB);
+  request.weights.attention_int8 = true;
+  const auto refusal = [&](int bits, std::uint64_t gigabytes) {
+    request.weights.experts = TileType{.bits = bits, .group = 128};
+    request.ram_bytes = gigabytes * 1'000'000'000;
+    try {
+      make_plan(test::moe_235b(), request);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  // 230 and 117 GB of experts.
+  EXPECT_NE(refusal(8, 140).find("; --cpu-expert-bits 4 makes it fit"), std::string::npos);
+  EXPECT_EQ(refusal(8, 100).find("--cpu-expert-bits"), std::string::npos);
+  EXPECT_EQ(refusal(4, 100).find("--cpu-expert-bits"), std::string::npos);
+  EXPECT_EQ(refusal(4, 140), "");
+}
+
+TEST(Plan, SaysWhereLittleRamIsLeft) {
+  PlanRequest request = next_80b_in(24 * kGiB);
+  const auto noted = [&](std::uint64_t gigabytes) {
+    request.ram_bytes = gigabytes * 1'000'000'000;
+    return make_plan(test::next_80b(), request).notes.size();
+  };
+  EXPECT_EQ(noted(60), 0U);
+  EXPECT_EQ(noted(59), 1U);
+  // A small model may have a small machine.
+  request = lite_16b_in(16 * kGiB);
+  request.ram_bytes = 16 * kGiB;
+  EXPECT_TRUE(make_plan(test::lite_16b(), request).notes.empty());
+}
+
+TEST(Plan, TheProcessorsCacheTakesAQuarterOfWhatIsFree) {
+  PlanRequest request = next_80b_in(0);
+  request.device.reset();
+  request.max_sequences = 8;
+  const Plan all = make_plan(test::next_80b(), request);
+  EXPECT_EQ(all.context_tokens, 262144);
+  EXPECT_EQ(all.cache_bytes, 8 * 262144 / 64 * request.page_bytes);
+  request.ram_bytes = 64 * kGiB;
+  const Plan less = make_plan(test::next_80b(), request);
+  EXPECT_LE(less.cache_bytes, 64 * kGiB / 4);
+  EXPECT_GE(less.context_tokens, 65536);
+  EXPECT_EQ(less.context_tokens,
+            std::min<std::int64_t>(
+                262144, static_cast<std::int64_t>(less.cache_bytes / request.page_bytes) * 64));
+}
+
 struct Shape {
   const char* name;
   ModelSpec spec;

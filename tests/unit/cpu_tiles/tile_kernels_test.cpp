@@ -135,8 +135,9 @@ std::vector<Case> cases() {
   for (const int bits : {4, 8}) {
     for (const int group : {32, 64, 128}) {
       all.push_back({{bits, group}, 64, 128});
-      all.push_back({{bits, group}, 130, 300});  // both padded
-      all.push_back({{bits, group}, 64, 1152});  // nine groups of 128
+      all.push_back({{bits, group}, 130, 300});                      // both padded
+      all.push_back({{bits, group}, 64, 1152});                      // nine groups of 128
+      all.push_back({{bits, group}, 192, bits == 4 ? 2048 : 1024});  // three strips of 64 KiB
     }
   }
   return all;

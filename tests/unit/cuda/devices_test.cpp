@@ -30,6 +30,10 @@ TEST(Devices, SayWhatIsWrongInOneSentence) {
             "the NVIDIA driver knows CUDA 12.4, CUDA " + std::to_string(CUDART_VERSION / 1000) +
                 "." + std::to_string(CUDART_VERSION % 1000 / 10) +
                 " is needed; install a newer driver");
+  // A driver that is new enough and broken.
+  EXPECT_EQ(no_devices_problem(cudaErrorInsufficientDriver, CUDART_VERSION),
+            "the NVIDIA driver answers: CUDA driver version is insufficient for CUDA runtime "
+            "version");
   EXPECT_EQ(no_devices_problem(cudaErrorSystemNotReady, 13000),
             "the NVIDIA driver answers: system not yet initialized");
   Device device;

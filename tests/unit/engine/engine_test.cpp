@@ -138,9 +138,13 @@ TEST(Engine, RefusesWithTheActualNumbers) {
   EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(64, 1), 0)),
             "request: the prompt has 64 tokens, the context holds 64 with at least one of them for "
             "the answer; shorten the prompt");
-  EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), 5)),
-            "request: the prompt has 60 tokens and max_tokens is 5, together 65; the context holds "
-            "64; shorten the prompt or choose max_tokens up to 4");
+  EXPECT_EQ(
+      refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), 5)),
+      "request: the prompt has 60 tokens and max_tokens is 5, together more than the context's "
+      "64; shorten the prompt or choose max_tokens up to 4");
+  EXPECT_EQ(refusal(engine, greedy_request(std::vector<std::int32_t>(60, 1), INT64_MAX)),
+            "request: the prompt has 60 tokens and max_tokens is 9223372036854775807, together "
+            "more than the context's 64; shorten the prompt or choose max_tokens up to 4");
   Request request = greedy_request({1}, 1);
   request.sampling.top_p = 1.5F;
   EXPECT_EQ(refusal(engine, request), "sampling: top_p is 1.5, choose above 0, up to 1");
@@ -210,49 +214,140 @@ TEST(Engine, AFailedStepEndsItsRequestsAndNoOthers) {
 }
 
 // Memory that runs out in the nth step, after the step has changed pages and slots.
+std::array<std::vector<std::int32_t>, 6> varied_answers() {
+  std::array<std::vector<std::int32_t>, 6> answers;
+  Engine engine(fake_runner(small_limits()), small_limits());
+  for (std::size_t i = 0; i < answers.size(); ++i) answers[i] = answer(engine, varied_request(i));
+  return answers;
+}
+
+// Asks for all of them at once; none of them is lost.
+void expect_varied_answers(Engine& engine,
+                           const std::array<std::vector<std::int32_t>, 6>& expected) {
+  std::array<Listener, 6> listeners;
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    engine.submit(varied_request(i), listeners[i].sink());
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    listeners[i].wait();
+    EXPECT_EQ(listeners[i].tokens(), expected[i]) << "request " << i;
+  }
+  EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
+}
+
 TEST(Engine, AStepThatRunsOutOfMemoryIsBegunAgainAndLosesNothing) {
   log::set_level(log::Level::Off);
-  std::array<std::vector<std::int32_t>, 6> expected;
-  {
-    Engine engine(fake_runner(small_limits()), small_limits());
-    for (std::size_t i = 0; i < expected.size(); ++i)
-      expected[i] = answer(engine, varied_request(i));
-  }
+  const auto expected = varied_answers();
   for (int failing = 1; failing < 40; ++failing) {
     auto runner = fake_runner(small_limits());
-    runner->steps_down = 1;
+    const FakeRunner& told = *runner;
     int steps = 0;
     runner->after_step = [&](const Batch&) {
       if (++steps == failing) throw Error(ErrorCode::OutOfMemory, "no memory");
     };
     Engine engine(std::move(runner), small_limits());
-    std::array<Listener, 6> listeners;
-    for (std::size_t i = 0; i < expected.size(); ++i)
-      engine.submit(varied_request(i), listeners[i].sink());
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      listeners[i].wait();
-      EXPECT_EQ(listeners[i].tokens(), expected[i]) << "request " << i << ", step " << failing;
-    }
-    EXPECT_EQ(engine.status().pages_free, engine.status().pages_total);
+    expect_varied_answers(engine, expected);
+    const int refused = steps >= failing ? 1 : 0;
+    EXPECT_EQ(told.steps_down, refused) << "step " << failing;
+    EXPECT_EQ(engine.status().steps_without_memory, static_cast<std::uint64_t>(refused));
   }
+}
+
+// What a step may hold at most, as memory that never becomes more.
+void refuse_more(FakeRunner& runner, std::int64_t tokens) {
+  runner.after_step = [tokens](const Batch& batch) {
+    if (batch.tokens() > tokens) throw Error(ErrorCode::OutOfMemory, "no memory");
+  };
+}
+
+TEST(Engine, StepsBecomeSmallUntilTheyFit) {
+  log::set_level(log::Level::Off);
+  const EngineLimits limits = {.context_length = 512,
+                               .max_sequences = 3,
+                               .prompt_chunk = 65536,  // far more than is ever in use
+                               .page_tokens = 16,
+                               .pages = 3 * 32};
+  std::vector<Request> requests;
+  for (const std::size_t tokens : {300U, 1U, 200U, 33U, 7U})
+    requests.push_back(greedy_request(std::vector<std::int32_t>(tokens, 4), 20));
+  std::vector<std::vector<std::int32_t>> expected;
+  {
+    Engine engine(fake_runner(limits), limits);
+    for (const Request& request : requests) expected.push_back(answer(engine, request));
+  }
+  for (const std::int64_t most : {35, 40, 100, 250}) {
+    auto runner = fake_runner(limits);
+    refuse_more(*runner, most);
+    Engine engine(std::move(runner), limits);
+    std::vector<Listener> listeners(requests.size());
+    for (std::size_t i = 0; i < requests.size(); ++i)
+      engine.submit(requests[i], listeners[i].sink());
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      listeners[i].wait();
+      EXPECT_EQ(listeners[i].tokens(), expected[i]) << "request " << i << ", at most " << most;
+    }
+    // From what was in use, not from the limits: a few each time that steps were large again.
+    EXPECT_GE(engine.status().steps_without_memory, 1U) << "at most " << most;
+    EXPECT_LE(engine.status().steps_without_memory, 10U) << "at most " << most;
+  }
+}
+
+TEST(Engine, WhereTokensOfAnswersAloneAreTooManyFewerRequestsRunAtOnce) {
+  log::set_level(log::Level::Off);
+  auto runner = fake_runner(small_limits());
+  refuse_more(*runner, 2);
+  Engine engine(std::move(runner), small_limits());
+  std::array<Listener, 4> listeners;
+  for (Listener& one : listeners) engine.submit(greedy_request({5}, 12), one.sink());
+  for (Listener& one : listeners) {
+    one.wait();
+    EXPECT_EQ(one.last().finish, FinishReason::Length);
+    EXPECT_EQ(one.tokens(), listeners[0].tokens());
+  }
+  EXPECT_GE(engine.status().steps_without_memory, 1U);
+}
+
+TEST(Engine, StepsAreAsLargeAsAtFirstAgainAfterARequestThatWentWell) {
+  log::set_level(log::Level::Off);
+  auto runner = fake_runner(small_limits());
+  const FakeRunner& told = *runner;
+  int refusals = 2;
+  runner->after_step = [&](const Batch& batch) {
+    if (batch.segments.size() > 1 && refusals-- > 0)
+      throw Error(ErrorCode::OutOfMemory, "no memory");
+  };
+  Engine engine(std::move(runner), small_limits());
+  const StepLimits most = engine.status().step_limits;
+  EXPECT_EQ(most, (StepLimits{.prompt_tokens = 8, .sequences = 4}));
+  std::array<Listener, 4> listeners;
+  for (Listener& one : listeners) engine.submit(greedy_request({5}, 30), one.sink());
+  for (Listener& one : listeners) one.wait();
+  answer(engine, greedy_request({5}, 3));
+  EXPECT_GE(told.steps_down, 1);
+  EXPECT_GE(told.steps_up, 1);
+  EXPECT_EQ(engine.status().step_limits, most);
 }
 
 TEST(Engine, GivesUpARequestOnlyWhereStepsCannotBeSmaller) {
   log::set_level(log::Level::Off);
   auto runner = fake_runner(small_limits());
-  runner->steps_down = 3;
   int steps = 0;
-  runner->before_step = [&](const Batch&) {
+  runner->before_step = [&](const Batch& batch) {
     ++steps;
-    throw Error(ErrorCode::OutOfMemory, "no memory");
+    // Its prompt is read well every time, and its second token never comes.
+    if (batch.segments[0].past == 40) throw Error(ErrorCode::OutOfMemory, "no memory");
   };
   Engine engine(std::move(runner), small_limits());
-  Listener failed;
-  engine.submit(greedy_request({1}, 4), failed.sink());
+  Listener failed, well;
+  engine.submit(greedy_request(std::vector<std::int32_t>(40, 1), 4), failed.sink());
+  engine.submit(greedy_request({1}, 4), well.sink());
   failed.wait();
   EXPECT_EQ(failed.last().finish, FinishReason::Failed);
   EXPECT_EQ(failed.last().error, "no memory");
-  EXPECT_GE(steps, 4);
+  EXPECT_EQ(failed.last().error_code, ErrorCode::OutOfMemory);
+  EXPECT_EQ(failed.tokens().size(), 1U);
+  well.wait();
+  EXPECT_EQ(well.last().finish, FinishReason::Length);
+  EXPECT_LE(steps, 60);
 }
 
 // Answers NaN to any sequence whose newest token is 13.

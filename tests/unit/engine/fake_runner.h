@@ -64,7 +64,8 @@ class FakeRunner final : public RowsRunner {
     if (logit_row != logits.rows) throw std::runtime_error("rows of logits were not answered");
     if (after_step) after_step(batch);
   }
-  bool step_down() override { return steps_down-- > 0; }
+  void step_down(std::int64_t /*tokens*/) override { ++steps_down; }
+  void step_up() override { ++steps_up; }
 
   void forward_best(const Batch& batch, const BestLogits& best) override {
     RowsRunner::forward_best(batch, best);
@@ -72,7 +73,7 @@ class FakeRunner final : public RowsRunner {
   }
 
   std::function<void(const Batch&)> before_step, after_step;  // may throw
-  int steps_down = 0;                                         // how often it can
+  std::atomic<int> steps_down = 0, steps_up = 0;              // how often it was told to
   std::atomic<int> best_steps = 0;  // that asked for the highest logits only
 
  private:

@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "ops/latent_attention.h"
 #include "unit/ops/check_support.h"
 
 namespace krasis {
@@ -73,6 +74,70 @@ TEST(CheckAttention, RefusesPagesThatAreNotThere) {
   EXPECT_EQ(complaint(given.op), "attention: page 4 of segment 0 is not in [0, 4)");
   given.segments[0].past = 6;
   EXPECT_EQ(complaint(given.op), "attention: segment 0 has 2 pages of 4 for 9 tokens");
+}
+
+struct LatentCase {
+  std::vector<float> latents = std::vector<float>(4 * 4 * 8);
+  std::vector<float> weights = std::vector<float>(2 * 6 * 5);
+  std::vector<std::int32_t> pages = {3, 0};
+  std::vector<Segment> segments = {
+      {.first_row = 0, .rows = 3, .past = 2, .slot = 0, .pages = pages}};
+  Block queries{6, 5}, absorbed{6, 8}, mixed{6, 6}, out{6, 4};
+  AttentionOverLatents op{.queries = queries.view,
+                          .absorbed = absorbed.view,
+                          .mixed = mixed.view,
+                          .key_up = matrix(2 * 6, 5),
+                          .value_up = matrix(2 * 4, 6),
+                          .kv = {.keys = reinterpret_cast<std::byte*>(latents.data()),
+                                 .values = nullptr,
+                                 .dtype = DType::F32,
+                                 .pages = 4,
+                                 .page_tokens = 4,
+                                 .kv_heads = 1,
+                                 .key_dim = 8,
+                                 .value_dim = 6},
+                          .segments = segments,
+                          .heads = 2,
+                          .scale = 1,
+                          .out = out.view};
+
+  Matrix matrix(std::int64_t rows, std::int64_t columns) {
+    return {.format = Matrix::Format::F32,
+            .rows = rows,
+            .columns = columns,
+            .data = reinterpret_cast<const std::byte*>(weights.data()),
+            .tiles = {}};
+  }
+};
+
+TEST(CheckAttentionOverLatents, RefusesWhatDoesNotFit) {
+  LatentCase given;
+  EXPECT_EQ(complaint(given.op), "");
+  given.op.key_up.rows = 10;
+  EXPECT_EQ(complaint(given.op),
+            "head_linear: x [6, 5], weight [10, 5], 2 heads, out [6, 6] do not fit together");
+  given.op.key_up.rows = 12;
+  given.op.value_up.columns = 5;
+  EXPECT_EQ(complaint(given.op),
+            "head_linear: x [6, 6], weight [8, 5], 2 heads, out [6, 4] do not fit together");
+  LatentCase other;
+  other.op.absorbed.cols = 7;
+  EXPECT_EQ(complaint(other.op),
+            "attention_over_latents: absorbed [6, 7], mixed [6, 6], a cache of 8 numbers, 6 of "
+            "them a latent, do not fit together");
+  other.op.absorbed.cols = 8;
+  other.op.kv.values = other.op.kv.keys;
+  EXPECT_EQ(complaint(other.op), "attention_over_latents: the cache has values");
+}
+
+TEST(CheckAttentionOverLatents, RefusesResultsOnTopOfOperands) {
+  LatentCase given;
+  given.op.out = MutableRows(given.op.absorbed.data, 6, 4);
+  EXPECT_NE(complaint(given.op), "");
+  given.op.out = MutableRows(given.queries.view.data, 6, 4);
+  EXPECT_NE(complaint(given.op), "");
+  given.op.out = given.op.mixed.columns(0, 4);
+  EXPECT_NE(complaint(given.op), "");
 }
 
 TEST(CheckSegments, AscendInsideTheStep) {

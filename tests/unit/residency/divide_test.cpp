@@ -28,6 +28,23 @@ std::size_t count(const std::vector<Way>& ways, Way way) {
   return static_cast<std::size_t>(std::ranges::count(ways, way));
 }
 
+TEST(Divide, TheProcessorsPartIsWhatItReadsOrComputes) {
+  using enum Way;
+  EXPECT_NEAR(
+      processor_seconds(std::vector{1, 40, 5}, std::vector{Processor, Processor, Resident}, kCosts),
+      56e-6, 1e-9);
+  // While the link is busy with two experts for 60, reading takes twice as long.
+  WayCosts costs = kCosts;
+  costs.processor_beside = 32e-6;
+  const std::vector<std::int32_t> tokens(6, 1);
+  EXPECT_NEAR(
+      processor_seconds(tokens, std::vector{Copy, Copy, Processor, None, None, None}, costs), 32e-6,
+      1e-9);
+  EXPECT_NEAR(processor_seconds(
+                  tokens, std::vector{Copy, Copy, Processor, Processor, Processor, None}, costs),
+              60e-6 + 18e-6, 1e-9);
+}
+
 TEST(Divide, LeavesResidentExpertsWhereTheyAre) {
   EXPECT_EQ(ways_of({5, 0, 0, 7}, {Way::Resident, Way::Resident, Way::None, Way::Resident}),
             (std::vector<Way>{Way::Resident, Way::None, Way::None, Way::Resident}));

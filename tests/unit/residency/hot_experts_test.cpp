@@ -54,10 +54,31 @@ TEST(HotExperts, WhatIsOnItsWayStaysWhatItIs) {
 TEST(HotExperts, ASmallAdvantageIsNotWorthACopy) {
   HotExperts hot(kTwoLayers);
   const std::vector<std::uint8_t> resident = {1, 0, 0, 0, 0};
-  hot.observe(std::vector<std::uint32_t>{8, 12, 0, 0, 0}, 1);  // 1.25 * 8 + 2 = 12
+  hot.observe(std::vector<std::uint32_t>{8, 24, 0, 0, 0}, 1);  // 4 deviations: 4 sqrt(32 / 2)
   EXPECT_TRUE(hot.swaps(resident, 10).empty());
   hot.observe(std::vector<std::uint32_t>{0, 1, 0, 0, 0}, 1);
   EXPECT_EQ(hot.swaps(resident, 10), (std::vector<Swap>{{1, 0}}));
+}
+
+// Six thousand of 24,576 experts, ten of every layer's 512 chosen evenly: nobody is more popular.
+TEST(HotExperts, ChanceBringsHardlyAnybodyIn) {
+  const std::vector<std::int64_t> layers(48, 512);
+  HotExperts hot(layers);
+  std::mt19937 random(7);
+  std::vector<std::uint8_t> resident(48 * 512);
+  for (std::size_t e = 0; e < resident.size(); e += 4) resident[e] = 1;
+  std::size_t swaps = 0;
+  for (int look = 0; look < 60; ++look) {
+    std::vector<std::uint32_t> counts(resident.size());
+    for (std::size_t choice = 0; choice < 32 * 10 * 48; ++choice)
+      ++counts[choice % 48 * 512 + random() % 512];
+    hot.observe(counts, 32);
+    for (const auto& [in, out] : hot.swaps(resident, 512)) {
+      std::swap(resident[in], resident[out]);
+      ++swaps;
+    }
+  }
+  EXPECT_LE(swaps, 60 * 16U);  // of 6144 residents
 }
 
 TEST(HotExperts, WithoutRoomOrWithRoomForAllThereAreNoSwaps) {

@@ -131,7 +131,9 @@ TEST(ApiRequest, RefusesWhatThisVersionDoesNotDo) {
 
 TEST(ApiRequest, RefusesBodiesThatAreNoObject) {
   EXPECT_EQ(refusal_of_body("[]"), "request: the body is a list, it must be an object");
-  EXPECT_EQ(refusal_of_body("").substr(0, 32), "request: the body is no JSON: [j");
+  EXPECT_EQ(refusal_of_body(""), "request: the body is no JSON from byte 1 on");
+  EXPECT_EQ(refusal_of_body(R"({"n": 1e999})"),
+            "request: the body is no JSON: a number in it is too large");
   EXPECT_EQ(refusal_of_body("{\"a\": " + std::string(200, '[') + std::string(200, ']') + "}"),
             "request: the body has more than 100 levels of nesting");
   EXPECT_EQ(refusal_of_body("{}"), "request: messages is missing");

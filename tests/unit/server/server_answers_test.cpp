@@ -157,7 +157,7 @@ TEST(ServerAnswers, RefusesWithTheReason) {
   check({{"model", "other"}}, 404,
         "request: there is no model \"other\" here, this server has \"chain\"");
   check({{"max_tokens", 5000}}, 400,
-        "request: the prompt has 1 tokens and max_tokens is 5000, together 5001; the context holds "
+        "request: the prompt has 1 tokens and max_tokens is 5000, together more than the context's "
         "4096; shorten the prompt or choose max_tokens up to 4095");
   check({{"logit_bias", {{"300", 1}}}}, 400,
         "sampling: logit_bias names token 300, the vocabulary has 258");
