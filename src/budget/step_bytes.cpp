@@ -35,6 +35,7 @@ std::uint64_t mixer_bytes(const GroupedQueryAttention& mixer, std::int64_t token
       .add(key)
       .add(mixer.output_gate ? 2 * query : query)
       .add(query)
+      .add(mixer.output_gate ? query : 0)
       .bytes();
 }
 
@@ -63,14 +64,14 @@ std::uint64_t mixer_bytes(const GatedDeltaNet& mixer, std::int64_t tokens) {
 }
 
 std::uint64_t ffn_bytes(const DenseFfn& ffn, std::int64_t hidden, std::int64_t tokens) {
-  if (!ffn.bias) return 0;
-  return Pieces(tokens).add(widened(hidden)).add(widened(hidden)).bytes();
+  Pieces pieces = Pieces(tokens).add(hidden);
+  if (ffn.bias) pieces.add(widened(hidden)).add(widened(hidden));
+  return pieces.bytes();
 }
 
 std::uint64_t ffn_bytes(const SparseFfn& ffn, std::int64_t hidden, std::int64_t tokens) {
-  Pieces pieces(tokens);
-  if (ffn.shared_intermediate > 0) pieces.add(hidden);
-  if (ffn.shared_intermediate > 0 && ffn.shared_gate) pieces.add(1);
+  Pieces pieces = Pieces(tokens).add(hidden);
+  if (ffn.shared_intermediate > 0 && ffn.shared_gate) pieces.add(1).add(1);
   return pieces.add(ffn.routing.experts).add(ffn.routing.top_k).add(ffn.routing.top_k).bytes();
 }
 

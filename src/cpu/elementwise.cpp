@@ -97,8 +97,16 @@ void add_norm(const Machine& machine, const AddNorm& op) {
 }
 
 void add(const Machine& machine, const Add& op) {
+  constexpr std::int64_t kPiece = 512;
   for_rows(machine, op.x.rows, op.x.cols, kMoveNs, [&](std::int64_t t) {
-    machine.kernels.add(op.x.row(t), op.y.row(t), op.x.cols, op.out.row(t));
+    if (op.z.rows == 0)
+      return machine.kernels.add(op.x.row(t), op.y.row(t), op.x.cols, op.out.row(t));
+    std::array<float, kPiece> added;
+    for (std::int64_t d = 0; d < op.x.cols; d += kPiece) {
+      const std::int64_t count = std::min(kPiece, op.x.cols - d);
+      machine.kernels.add(op.y.row(t) + d, op.z.row(t) + d, count, added.data());
+      machine.kernels.add(op.x.row(t) + d, added.data(), count, op.out.row(t) + d);
+    }
   });
 }
 

@@ -1,3 +1,5 @@
+#include "cuda/causal_conv.h"
+#include "cuda/conv_taps.cuh"
 #include "cuda/delta_net.h"
 #include "cuda/early_start.cuh"
 #include "cuda/segment_chunk.cuh"
@@ -8,7 +10,6 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kChunkRows = 32;  // of which the 3 rows before are read twice
 constexpr int kBatch = 8;       // rows in flight a thread of longer segments: 8 x 16 bytes
-constexpr int kTaps = 4;
 
 struct Conv {
   const float* x;  // [tokens, channels]
@@ -18,6 +19,7 @@ struct Conv {
   float* out;           // [tokens, channels]
   std::int64_t out_stride;
   int channels;
+  std::int64_t state_channels;  // of a row of the state
   int width;
 };
 
@@ -36,11 +38,7 @@ __device__ Sequence sequence_of(const StepTables& tables, int segment) {
 __device__ const float* input_row(const Conv& op, const Sequence& sequence, std::int64_t index) {
   if (index >= 0) return op.x + (sequence.first_row + index) * op.x_stride;
   if (sequence.fresh) return nullptr;
-  return op.state + (sequence.slot * (op.width - 1) + op.width - 1 + index) * op.channels;
-}
-
-__device__ float silu(float z) {
-  return z / (1.0F + __expf(-z));
+  return op.state + (sequence.slot * (op.width - 1) + op.width - 1 + index) * op.state_channels;
 }
 
 __device__ float4 load4(const float* row, int channel) {
@@ -55,16 +53,6 @@ __device__ void load_before(float4 (&rows)[kRows], const Conv& op, const Sequenc
     rows[i] = load4(input_row(op, sequence, index + i - (kTaps - 1)), channel);
 }
 
-__device__ float4 convolved(const float4 (&taps)[kTaps], const float4& a, const float4& b,
-                            const float4& c, const float4& d) {
-  // taps[i] are those of channel i, oldest input first.
-  const auto one = [](const float4& tap, float p, float q, float r, float s) {
-    return silu(tap.x * p + tap.y * q + tap.z * r + tap.w * s);
-  };
-  return {one(taps[0], a.x, b.x, c.x, d.x), one(taps[1], a.y, b.y, c.y, d.y),
-          one(taps[2], a.z, b.z, c.z, d.z), one(taps[3], a.w, b.w, c.w, d.w)};
-}
-
 // One thread: 4 channels of one chunk, kRows of its rows at a time. Also stores the state of
 // segments of one chunk; elsewhere the first chunk may not have read it yet.
 template <int kRows>
@@ -76,8 +64,7 @@ __global__ void __launch_bounds__(kThreads) conv_fours(Conv op, StepTables table
   if (chunk.rows <= 0 || channel >= op.channels) return wait_for_earlier();
   const Sequence sequence = sequence_of(tables, chunk.segment);
   float4 taps[kTaps];
-  for (int i = 0; i < kTaps; ++i)
-    taps[i] = *reinterpret_cast<const float4*>(op.weight + (channel + i) * kTaps);
+  load_taps(op.weight + channel * kTaps, taps);
   float4 rows[kTaps - 1 + kRows];  // the 3 before, then a batch
   if (chunk.begin == 0) load_before(rows, op, sequence, chunk.begin, channel);
   wait_for_earlier();
@@ -106,8 +93,9 @@ __global__ void __launch_bounds__(kThreads) conv_fours(Conv op, StepTables table
     }
   }
   if (chunk.rows < sequence.rows) return;
-  float* state = op.state + sequence.slot * (kTaps - 1) * op.channels + channel;
-  for (int i = 0; i < kTaps - 1; ++i) *reinterpret_cast<float4*>(state + i * op.channels) = rows[i];
+  float* state = op.state + sequence.slot * (kTaps - 1) * op.state_channels + channel;
+  for (int i = 0; i < kTaps - 1; ++i)
+    *reinterpret_cast<float4*>(state + i * op.state_channels) = rows[i];
 }
 
 __global__ void __launch_bounds__(kThreads) conv_any(Conv op, StepTables tables) {
@@ -122,7 +110,7 @@ __global__ void __launch_bounds__(kThreads) conv_any(Conv op, StepTables tables)
       const float* row = input_row(op, sequence, t - (op.width - 1) + j);
       if (row != nullptr) sum += weight[j] * row[channel];
     }
-    op.out[(sequence.first_row + t) * op.out_stride + channel] = silu(sum);
+    op.out[(sequence.first_row + t) * op.out_stride + channel] = exact_silu(sum);
   }
 }
 
@@ -132,10 +120,10 @@ __global__ void __launch_bounds__(kThreads) conv_state(Conv op, StepTables table
   const Sequence sequence = sequence_of(tables, static_cast<int>(blockIdx.y));
   const int channel = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (sequence.rows <= skip_rows || channel >= op.channels) return;
-  float* state = op.state + sequence.slot * (op.width - 1) * op.channels + channel;
+  float* state = op.state + sequence.slot * (op.width - 1) * op.state_channels + channel;
   for (int i = 0; i < op.width - 1; ++i) {
     const float* row = input_row(op, sequence, sequence.rows - (op.width - 1) + i);
-    state[static_cast<std::int64_t>(i) * op.channels] = row == nullptr ? 0.0F : row[channel];
+    state[i * op.state_channels] = row == nullptr ? 0.0F : row[channel];
   }
 }
 
@@ -143,44 +131,70 @@ bool in_fours(const Conv& op) {
   const auto aligned = [](const float* data) {
     return reinterpret_cast<std::uintptr_t>(data) % sizeof(float4) == 0;
   };
-  return op.width == kTaps && op.channels % 4 == 0 && op.x_stride % 4 == 0 &&
-         op.out_stride % 4 == 0 && aligned(op.x) && aligned(op.out) && aligned(op.weight) &&
-         aligned(op.state);
+  return op.width == kTaps && op.channels % 4 == 0 && op.state_channels % 4 == 0 &&
+         op.x_stride % 4 == 0 && op.out_stride % 4 == 0 && aligned(op.x) && aligned(op.out) &&
+         aligned(op.weight) && aligned(op.state);
 }
 
 unsigned blocks_for(int count, int size) {
   return static_cast<unsigned>((count + size - 1) / size);
 }
 
-}  // namespace
+Conv arguments_of(const CausalConv& op, std::int64_t first, std::int64_t count) {
+  return {.x = op.x.data + first,
+          .x_stride = op.x.stride,
+          .weight = op.weight.data() + first * op.width,
+          .state = op.state + first,
+          .out = op.out.data + first,
+          .out_stride = op.out.stride,
+          .channels = static_cast<int>(count),
+          .state_channels = op.x.cols,
+          .width = static_cast<int>(op.width)};
+}
 
-void causal_conv(const CausalConv& op, const Launch& launch) {
-  const StepTables& tables = launch.tables;
-  if (op.x.rows == 0 || tables.segments == 0) return;
-  const Conv conv = {.x = op.x.data,
-                     .x_stride = op.x.stride,
-                     .weight = op.weight.data(),
-                     .state = op.state,
-                     .out = op.out.data,
-                     .out_stride = op.out.stride,
-                     .channels = static_cast<int>(op.x.cols),
-                     .width = static_cast<int>(op.width)};
-  const auto chunks = static_cast<unsigned>(chunk_numbers(tables, kChunkRows));
+// Returns the number of rows up to which segments have stored their state.
+int convolve(const Conv& conv, const Launch& launch) {
+  const auto chunks = static_cast<unsigned>(chunk_numbers(launch.tables, kChunkRows));
   const bool fours = in_fours(conv);
   if (fours) {
     const dim3 grid(blocks_for(conv.channels, 4 * kThreads), chunks);
-    start_early(tables.max_rows == 1 ? conv_fours<1> : conv_fours<kBatch>,
-                {.blocks = grid, .threads = kThreads}, launch, conv, tables);
+    start_early(launch.tables.max_rows == 1 ? conv_fours<1> : conv_fours<kBatch>,
+                {.blocks = grid, .threads = kThreads}, launch, conv, launch.tables);
   } else {
     const dim3 grid(blocks_for(conv.channels, kThreads), chunks);
-    conv_any<<<grid, kThreads, 0, launch.stream>>>(conv, tables);
+    conv_any<<<grid, kThreads, 0, launch.stream>>>(conv, launch.tables);
   }
   check_launch("causal_conv");
-  const int done_rows = fours ? kChunkRows : 0;
-  if (tables.max_rows <= done_rows || conv.width == 1) return;
-  const dim3 grid(blocks_for(conv.channels, kThreads), static_cast<unsigned>(tables.segments));
-  conv_state<<<grid, kThreads, 0, launch.stream>>>(conv, tables, done_rows);
+  return fours ? kChunkRows : 0;
+}
+
+void store_state(const Conv& conv, int skip_rows, const Launch& launch) {
+  if (launch.tables.max_rows <= skip_rows || conv.width == 1) return;
+  const dim3 grid(blocks_for(conv.channels, kThreads),
+                  static_cast<unsigned>(launch.tables.segments));
+  conv_state<<<grid, kThreads, 0, launch.stream>>>(conv, launch.tables, skip_rows);
   check_launch("causal_conv state");
+}
+
+}  // namespace
+
+void causal_conv(const CausalConv& op, const Launch& launch) {
+  if (op.x.rows == 0 || launch.tables.segments == 0) return;
+  const Conv conv = arguments_of(op, 0, op.x.cols);
+  store_state(conv, convolve(conv, launch), launch);
+}
+
+bool convolves_in_fours(const CausalConv& op) {
+  return in_fours(arguments_of(op, 0, op.x.cols));
+}
+
+void convolve_channels(const CausalConv& op, std::int64_t first, std::int64_t count,
+                       const Launch& launch) {
+  convolve(arguments_of(op, first, count), launch);
+}
+
+void store_conv_inputs(const CausalConv& op, const Launch& launch) {
+  store_state(arguments_of(op, 0, op.x.cols), 0, launch);
 }
 
 }  // namespace krasis::cuda

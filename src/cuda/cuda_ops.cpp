@@ -74,6 +74,16 @@ CudaOps::CudaOps(const Device& device, const DeviceOptions& options)
 
 CudaOps::~CudaOps() = default;
 
+RowForm CudaOps::form_for(const Matrix& weight, std::int64_t rows) const {
+  return linear_form(weight, rows, cublas_ != nullptr);
+}
+
+RowForm CudaOps::form_for(const ExpertMatrices& experts, std::int64_t rows,
+                          std::int64_t top_k) const {
+  if (experts.placed >= 0 && !placed().stays_on_device()) return RowForm::F32;
+  return experts_form(experts, rows, top_k);
+}
+
 void CudaOps::begin_step(std::span<const Segment> segments, std::int64_t tokens) {
   check(cudaSetDevice(device_), "choosing the device");  // the calling thread may be a new one
   for (SideLane& side : sides_) {
@@ -250,8 +260,28 @@ void CudaOps::do_top_logits(const TopLogits& op) {
   run(cuda::top_logits, op);
 }
 void CudaOps::do_experts(const Experts& op) {
-  if (op.matrices.placed < 0) return run(cuda::experts, op);
-  placed().run(op, fresh_launch());
+  run_experts(op, nullptr);
+}
+
+void CudaOps::do_experts_and_add(const Experts& op, const Add& sum) {
+  const bool here = op.matrices.placed < 0 || placed().stays_on_device();
+  if (!here || !experts_add(op.matrices, op.x.rows, op.top_k))
+    return Ops::do_experts_and_add(op, sum);
+  run_experts(op, &sum);
+}
+
+void CudaOps::do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) {
+  check_segments(conv.segments);
+  check_segments(op.segments);
+  if (!has_convolved_keys(conv, op)) return Ops::do_conv_and_delta_net(conv, op);
+  join();
+  cuda::conv_and_delta_net(conv, op, fresh_launch());
+}
+
+void CudaOps::run_experts(const Experts& op, const Add* sum) {
+  if (op.matrices.placed >= 0) return placed().run(op, fresh_launch(), sum);
+  sum == nullptr ? cuda::experts(op, fresh_launch())
+                 : cuda::experts_and_add(op, *sum, fresh_launch());
 }
 
 }  // namespace krasis::cuda

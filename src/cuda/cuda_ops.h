@@ -28,6 +28,9 @@ class CudaOps final : public Ops {
   std::string_view name() const override { return name_; }
   void synchronize() override;
   Memory& memory() override { return memory_; }
+  RowForm form_for(const Matrix& weight, std::int64_t rows) const override;
+  RowForm form_for(const ExpertMatrices& experts, std::int64_t rows,
+                   std::int64_t top_k) const override;
   void begin_step(std::span<const Segment> segments, std::int64_t tokens) override;
   void run_step(const StepKey& key, const std::function<void()>& work) override;
   void forget_steps() override;
@@ -66,6 +69,9 @@ class CudaOps final : public Ops {
   void do_route(const Route& op) override;
   void do_experts(const Experts& op) override;
   void do_top_logits(const TopLogits& op) override;
+  void do_experts_and_add(const Experts& op, const Add& sum) override;
+  void do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) override;
+  void run_experts(const Experts& op, const Add* sum);
 
   // A queue of work and the scratch memory of its ops.
   struct Lane {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cuda/causal_conv.h"
 #include "cuda/delta_net.h"
 #include "cuda/delta_net_chunk.cuh"
 #include "cuda/delta_net_chunk.h"
@@ -179,7 +180,44 @@ int wave_chunks(const DeltaArguments& op, int chunks, const Scratch& scratch) {
       std::clamp<std::size_t>(room, 1, static_cast<std::size_t>(std::min(chunks, kWaveChunks))));
 }
 
+bool are_columns(const Rows& rows, const Rows& whole) {
+  return rows.data >= whole.data && rows.data + rows.cols <= whole.data + whole.cols &&
+         rows.stride == whole.stride && rows.rows == whole.rows;
+}
+
+KeyTaps taps_of(const CausalConv& conv, std::int64_t channel) {
+  return {conv.weight.data() + channel * conv.width, conv.state + channel, conv.x.cols};
+}
+
+// op with the convolution's inputs for q and k.
+DeltaArguments arguments_of(const CausalConv& conv, const DeltaNet& op, const StepTables& tables) {
+  DeltaArguments work = arguments_of(op, tables);
+  const std::int64_t q = op.q.data - conv.out.data, k = op.k.data - conv.out.data;
+  work.q = conv.x.data + q;
+  work.k = conv.x.data + k;
+  work.q_stride = work.k_stride = conv.x.stride;
+  work.q_taps = taps_of(conv, q);
+  work.k_taps = taps_of(conv, k);
+  return work;
+}
+
 }  // namespace
+
+bool has_convolved_keys(const CausalConv& conv, const DeltaNet& op) {
+  const bool is_inside =
+      are_columns(op.q, conv.out) && are_columns(op.k, conv.out) && are_columns(op.v, conv.out);
+  const bool is_long = std::ranges::all_of(
+      op.segments, [](const Segment& s) { return s.rows == 0 || s.rows > kStepRows; });
+  return is_inside && is_long && convolves_in_fours(conv) &&
+         has_fast_shape(arguments_of(conv, op, {}));
+}
+
+void conv_and_delta_net(const CausalConv& conv, const DeltaNet& op, const Launch& launch) {
+  if (op.q.rows == 0 || launch.tables.segments == 0) return;
+  convolve_channels(conv, op.v.data - conv.out.data, op.v.cols, launch);
+  delta_net_chunks(arguments_of(conv, op, launch.tables), launch);
+  store_conv_inputs(conv, launch);
+}
 
 void delta_net_chunks(const DeltaArguments& op, const Launch& launch) {
   const int chunks = chunk_numbers(op.tables, kChunkTokens);

@@ -24,4 +24,10 @@ void delta_gates(const DeltaGates& op, const Launch& launch);
 // chunks as it has room for, at most kWaveChunks (delta_net_chunk.h).
 void delta_net(const DeltaNet& op, const Launch& launch);
 
+// Where has_convolved_keys(): causal_conv(conv), then delta_net(op), whose q, k and v are columns
+// of conv.out; of these only v is written. For the last form alone, convolution and normalisation
+// of keys are one pass.
+void conv_and_delta_net(const CausalConv& conv, const DeltaNet& op, const Launch& launch);
+bool has_convolved_keys(const CausalConv& conv, const DeltaNet& op);
+
 }  // namespace krasis::cuda

@@ -8,6 +8,13 @@
 
 namespace krasis::cuda {
 
+// The convolution that makes q or k, of their first channel.
+struct KeyTaps {
+  const float* weight = nullptr;  // [key_heads * key_dim, 4]; nullptr: there is none
+  const float* before = nullptr;  // [slots, 3, channels], inputs before the segments
+  std::int64_t channels = 0;      // of the whole convolution
+};
+
 // DeltaNet's pointers and sizes, the step's segments.
 struct DeltaArguments {
   const float* q = nullptr;          // [tokens, key_heads * key_dim]
@@ -20,6 +27,8 @@ struct DeltaArguments {
   std::int64_t log_decay_stride = 0, beta_stride = 0, out_stride = 0;
   int key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
   float* state = nullptr;  // [slots, value_heads, key_dim, value_dim]
+  // q and k are the convolution's inputs: for delta_net_chunks() alone.
+  KeyTaps q_taps{}, k_taps{};
   StepTables tables;
 };
 

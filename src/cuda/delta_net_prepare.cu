@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cuda/conv_taps.cuh"
 #include "cuda/delta_net_chunk.cuh"
 #include "cuda/runtime.h"
 
@@ -25,8 +26,14 @@ struct Solver {
   __half product[kHalf * kHalf];            // C (1/A) diag(beta)
   __half inverse[kSolvers][kHalf * kHalf];  // (1/A) diag(beta), 1/B
 };
+
+// Eight convolved rows of a warp on their way from rows to blocks, without bank conflicts.
+constexpr int kStagePitch = kKeyDim + 8;
+using ConvStage = __half[8 * kStagePitch];
+
+constexpr std::size_t kKeyBytes = 2 * kKeyNumbers * sizeof(__half);
 constexpr std::size_t kSharedBytes =
-    std::max(kHeadsAtOnce * sizeof(Solver), 2 * kKeyNumbers * sizeof(__half));
+    std::max(kHeadsAtOnce * sizeof(Solver), kKeyBytes + kWarps * sizeof(ConvStage));
 
 // Accumulators of a warp's 16 tokens against all 64.
 using PairTiles = float[kPairBlocks][4];
@@ -74,6 +81,86 @@ __device__ void normalise(const float* rows, std::int64_t stride, int count, __h
       *reinterpret_cast<uint4*>(shared + at) = numbers16;
       *reinterpret_cast<uint4*>(global + at) = numbers16;
     }
+  }
+}
+
+// Inputs of a convolution: rows of one head from a chunk's first on.
+struct ConvRows {
+  const float* data;
+  std::int64_t stride;
+  int count;            // of the chunk
+  int begin;            // of the chunk in its segment
+  const float* before;  // the three rows before the segment; nullptr: zeros
+  std::int64_t before_stride;
+
+  // Four channels of row `index` of the chunk, zeros past its end.
+  __device__ float4 load(int index, int channel) const {
+    const float* row = data + index * stride;
+    if (index >= count) return {};
+    if (begin + index < 0) {
+      if (before == nullptr) return {};
+      row = before + (kTaps - 1 + begin + index) * before_stride;
+    }
+    return *reinterpret_cast<const float4*>(row + channel);
+  }
+};
+
+__device__ ConvRows conv_rows(const DeltaChunks& work, const Chunk& chunk, const float* from,
+                              std::int64_t stride, const KeyTaps& taps) {
+  const StepTables& tables = work.tables;
+  const std::int64_t slot = tables.slot[chunk.segment];
+  const bool is_fresh = tables.past[chunk.segment] == 0;
+  return {.data = from + (tables.first_row[chunk.segment] + chunk.begin) * stride,
+          .stride = stride,
+          .count = chunk.rows,
+          .begin = chunk.begin,
+          .before = is_fresh ? nullptr : taps.before + slot * (kTaps - 1) * taps.channels,
+          .before_stride = taps.channels};
+}
+
+// normalise() of convolved rows. `channel`: the head's first. A warp takes rows that follow each
+// other, a lane four channels.
+__device__ void convolve(const ConvRows& from, const float* weight, int channel, ConvStage& stage,
+                         __half* shared, __half* global) {
+  constexpr int kWarpRows = kChunkTokens / kWarps;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int first = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;
+  channel += 4 * lane;
+  float4 taps[kTaps];
+  load_taps(weight + channel * kTaps, taps);
+  float4 rows[kTaps - 1 + 8];
+#pragma unroll
+  for (int i = 0; i < kTaps - 1; ++i) rows[i] = from.load(first + i - (kTaps - 1), channel);
+  for (int begin = first; begin < first + kWarpRows; begin += 8) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) rows[kTaps - 1 + i] = from.load(begin + i, channel);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float4 row = convolved(taps, rows[i], rows[i + 1], rows[i + 2], rows[i + 3]);
+      float sum = sum_of_squares(row);
+#pragma unroll
+      for (int distance = 1; distance < kWarp; distance *= 2)
+        sum += __shfl_xor_sync(0xFFFFFFFFU, sum, distance);
+      const float scale = rsqrtf(sum + 1e-6F);
+      const bool exists = begin + i < from.count;
+      const __half2 pairs[2] = {__floats2half2_rn(row.x * scale, row.y * scale),
+                                __floats2half2_rn(row.z * scale, row.w * scale)};
+      *reinterpret_cast<uint2*>(stage + i * kStagePitch + 4 * lane) =
+          exists ? *reinterpret_cast<const uint2*>(pairs) : uint2{};
+    }
+    __syncwarp();
+#pragma unroll
+    for (int at = lane; at < 8 * kKeyBlocks; at += kWarp) {
+      const int block = at / 8;
+      const uint4 numbers =
+          *reinterpret_cast<const uint4*>(stage + at % 8 * kStagePitch + block * 8);
+      const int to = (begin / 8 * kKeyBlocks + block) * kBlockNumbers + at % 8 * 8;
+      *reinterpret_cast<uint4*>(shared + to) = numbers;
+      *reinterpret_cast<uint4*>(global + to) = numbers;
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kTaps - 1; ++i) rows[i] = rows[8 + i];
   }
 }
 
@@ -245,6 +332,7 @@ __device__ void solve_matrix(Solver& solver, int side, const float* beta, __half
 }
 
 // One block: a chunk and up to kHeadsAtOnce value heads of one key head.
+template <bool kConvolves>
 __global__ void __launch_bounds__(kThreads, 4) prepare(DeltaChunks work) {
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ __align__(16) float decay[kHeadsAtOnce][kChunkTokens],
@@ -272,10 +360,19 @@ __global__ void __launch_bounds__(kThreads, 4) prepare(DeltaChunks work) {
   __half* queries = keys + kKeyNumbers;
   // Blocks that share a key head write the same numbers.
   const std::int64_t at = (std::int64_t{index} * work.key_heads + key_head) * kKeyNumbers;
-  normalise(work.k + row * work.k_stride + key_head * kKeyDim, work.k_stride, chunk.rows, keys,
-            matrices.keys + at);
-  normalise(work.q + row * work.q_stride + key_head * kKeyDim, work.q_stride, chunk.rows, queries,
-            matrices.queries + at);
+  const int channel = key_head * kKeyDim;
+  if constexpr (kConvolves) {
+    auto& stage = reinterpret_cast<ConvStage*>(shared + kKeyBytes)[warp];
+    convolve(conv_rows(work, chunk, work.k, work.k_stride, work.k_taps), work.k_taps.weight,
+             channel, stage, keys, matrices.keys + at);
+    convolve(conv_rows(work, chunk, work.q, work.q_stride, work.q_taps), work.q_taps.weight,
+             channel, stage, queries, matrices.queries + at);
+  } else {
+    normalise(work.k + row * work.k_stride + channel, work.k_stride, chunk.rows, keys,
+              matrices.keys + at);
+    normalise(work.q + row * work.q_stride + channel, work.q_stride, chunk.rows, queries,
+              matrices.queries + at);
+  }
   __syncthreads();
   PairTiles key_pairs, query_pairs;
   multiply_pairs(keys, queries, key_pairs, query_pairs);
@@ -299,7 +396,8 @@ void prepare_chunks(const DeltaChunks& work, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(work.end_chunk - work.first_chunk),
                   static_cast<unsigned>(work.key_heads),
                   static_cast<unsigned>((heads + kHeadsAtOnce - 1) / kHeadsAtOnce));
-  prepare<<<grid, kThreads, kSharedBytes, stream>>>(work);
+  const auto kernel = work.q_taps.weight != nullptr ? prepare<true> : prepare<false>;
+  kernel<<<grid, kThreads, kSharedBytes, stream>>>(work);
   check_launch("delta_net prepare");
 }
 

@@ -59,19 +59,63 @@ void embedding_of(const Embedding& op, const Launch& launch) {
   check_launch("embedding");
 }
 
+// The numbers of x + (y + z) from a row's column on; no z: no data.
+template <int kWidth>
+__device__ Pack<float, kWidth> sum_of(const Rows& x, const Rows& y, const Rows& z, std::int64_t row,
+                                      std::int64_t column) {
+  auto sum = load_pack<kWidth>(x.data + row * x.stride + column);
+  auto added = load_pack<kWidth>(y.data + row * y.stride + column);
+  if (z.data != nullptr) {
+    const auto more = load_pack<kWidth>(z.data + row * z.stride + column);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) added.v[i] += more.v[i];
+  }
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) sum.v[i] += added.v[i];
+  return sum;
+}
+
 struct AddRow {
-  Rows x, y;
+  Rows x, y, z;  // no z: no data
   MutableRows out;
 
   template <int kWidth>
   __device__ void apply(std::int64_t row, std::int64_t column) const {
-    auto sum = load_pack<kWidth>(x.data + row * x.stride + column);
-    const auto other = load_pack<kWidth>(y.data + row * y.stride + column);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) sum.v[i] += other.v[i];
-    store_pack(out.data + row * out.stride + column, sum);
+    store_pack(out.data + row * out.stride + column, sum_of<kWidth>(x, y, z, row, column));
   }
 };
+
+// Where rows for products go.
+struct ProductTarget {
+  float* data;
+  bf16 *high, *low;  // nullptr: data is F32; no low part
+  std::int64_t stride;
+
+  explicit ProductTarget(const MutableProductRows& out)
+      : data(out.data), high(out.high()), low(out.low()), stride(out.stride) {}
+
+  template <int kWidth>
+  __device__ void store(std::int64_t row, std::int64_t column,
+                        const Pack<float, kWidth>& values) const {
+    const std::int64_t at = row * stride + column;
+    if (high == nullptr) return store_pack(data + at, values);
+    Pack<bf16, kWidth> rounded, rest;
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const __nv_bfloat16 number = __float2bfloat16_rn(values.v[i]);
+      rounded.v[i].bits = __bfloat16_as_ushort(number);
+      rest.v[i].bits =
+          __bfloat16_as_ushort(__float2bfloat16_rn(values.v[i] - __bfloat162float(number)));
+    }
+    store_pack(high + at, rounded);
+    if (low != nullptr) store_pack(low + at, rest);
+  }
+};
+
+bool packs_fit_product(const MutableProductRows& out, int width) {
+  return packs_fit(out, width) &&
+         (out.low() == nullptr || packs_fit(BasicRows<bf16>(out.low(), 1, out.cols), width));
+}
 
 struct CopyRow {
   Rows x;
@@ -86,7 +130,7 @@ struct CopyRow {
 
 struct SigmoidMultiplyRow {
   Rows x, gate;
-  MutableRows out;
+  ProductTarget out;
 
   template <int kWidth>
   __device__ void apply(std::int64_t row, std::int64_t column) const {
@@ -100,7 +144,7 @@ struct SigmoidMultiplyRow {
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) product.v[i] *= exact_sigmoid(gates.v[i]);
     }
-    store_pack(out.data + row * out.stride + column, product);
+    out.store(row, column, product);
   }
 };
 
@@ -110,7 +154,7 @@ struct Norm {
   Rows x, gate;  // no gate: no rows
   const float* weight;
   float eps;
-  MutableRows out;
+  ProductTarget out;
   Rows y{}, z{};  // of AddNorm; no z: no data
   MutableRows sum{};
 };
@@ -137,18 +181,8 @@ __device__ float sum_of_row(float value) {
 // The numbers of a row to be normed, from column d on.
 template <int kWidth, NormOf kOf>
 __device__ Pack<float, kWidth> numbers_of(const Norm& norm, std::int64_t row, std::int64_t d) {
-  auto values = load_pack<kWidth>(norm.x.data + row * norm.x.stride + d);
-  if constexpr (kOf == NormOf::Sum) {
-    auto added = load_pack<kWidth>(norm.y.data + row * norm.y.stride + d);
-    if (norm.z.data != nullptr) {
-      const auto more = load_pack<kWidth>(norm.z.data + row * norm.z.stride + d);
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) added.v[i] += more.v[i];
-    }
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) values.v[i] += added.v[i];
-  }
-  return values;
+  if constexpr (kOf == NormOf::Sum) return sum_of<kWidth>(norm.x, norm.y, norm.z, row, d);
+  return load_pack<kWidth>(norm.x.data + row * norm.x.stride + d);
 }
 
 // threadIdx.y and the block choose the row.
@@ -162,9 +196,9 @@ __global__ void norm_rows(const Norm norm) {
   const std::int64_t row = blockIdx.x * std::int64_t{blockDim.y} + threadIdx.y;
   if (row >= norm.x.rows) return;
   const float* const gate = norm.gate.data + row * norm.gate.stride;
-  float* const out = norm.out.data + row * norm.out.stride;
   float* const added = norm.sum.data + row * norm.sum.stride;
-  Pack<float, kWidth> first{};  // a thread's first numbers are not read twice
+  Pack<float, kWidth> first{}, first_gates{};  // a thread's first numbers are not read twice
+  if (kOf == NormOf::GatedX && begin < norm.x.cols) first_gates = load_pack<kWidth>(gate + begin);
   float sum = 0;
 #pragma unroll 4
   for (std::int64_t d = begin; d < norm.x.cols; d += kThreads * kWidth) {
@@ -184,11 +218,11 @@ __global__ void norm_rows(const Norm norm) {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) values.v[i] *= scale * weights.v[i];
     if constexpr (kOf == NormOf::GatedX) {
-      const auto gates = load_pack<kWidth>(gate + d);
+      const auto gates = d == begin ? first_gates : load_pack<kWidth>(gate + d);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) values.v[i] *= gates.v[i] * exact_sigmoid(gates.v[i]);
     }
-    store_pack(out + d, values);
+    norm.out.store(row, d, values);
   }
 }
 
@@ -202,11 +236,11 @@ void launch_norm_by(const Norm& norm, bool wide, const Launch& launch) {
 }
 
 template <NormOf kOf>
-void launch_norm(const Norm& norm, const Launch& launch) {
+void launch_norm(const Norm& norm, const MutableProductRows& out, const Launch& launch) {
   constexpr std::int64_t kWarpColumns = 1024;  // beyond, a warp's row takes too many turns
   if (norm.x.rows == 0) return;
   const Rows weight(norm.weight, 1, norm.x.cols);
-  bool wide = packs_fit(norm.x, kWide) && packs_fit(norm.out, kWide) && packs_fit(weight, kWide);
+  bool wide = packs_fit(norm.x, kWide) && packs_fit_product(out, kWide) && packs_fit(weight, kWide);
   if (kOf == NormOf::GatedX) wide = wide && packs_fit(norm.gate, kWide);
   if (kOf == NormOf::Sum) {
     wide = wide && packs_fit(norm.y, kWide) && packs_fit(norm.sum, kWide) &&
@@ -236,21 +270,26 @@ void embedding(const Embedding& op, const Launch& launch) {
 }
 
 void rms_norm(const RmsNorm& op, const Launch& launch) {
-  launch_norm<NormOf::X>({op.x, {}, op.weight.data(), op.eps, op.out}, launch);
+  launch_norm<NormOf::X>({op.x, {}, op.weight.data(), op.eps, ProductTarget(op.out)}, op.out,
+                         launch);
 }
 
 void gated_rms_norm(const GatedRmsNorm& op, const Launch& launch) {
-  launch_norm<NormOf::GatedX>({op.x, op.gate, op.weight.data(), op.eps, op.out}, launch);
+  launch_norm<NormOf::GatedX>({op.x, op.gate, op.weight.data(), op.eps, ProductTarget(op.out)},
+                              op.out, launch);
 }
 
 void add_norm(const AddNorm& op, const Launch& launch) {
   const Rows z = op.z.rows > 0 ? op.z : Rows{};
-  launch_norm<NormOf::Sum>({op.x, {}, op.weight.data(), op.eps, op.out, op.y, z, op.sum}, launch);
+  const ProductTarget out(op.out);
+  launch_norm<NormOf::Sum>({op.x, {}, op.weight.data(), op.eps, out, op.y, z, op.sum}, op.out,
+                           launch);
 }
 
 void add(const Add& op, const Launch& launch) {
-  const AddRow each{op.x, op.y, op.out};
-  if (packs_fit(op.x, kWide) && packs_fit(op.y, kWide) && packs_fit(op.out, kWide)) {
+  const AddRow each{op.x, op.y, op.z.rows > 0 ? op.z : Rows{}, op.out};
+  const bool z_fits = op.z.rows == 0 || packs_fit(op.z, kWide);
+  if (packs_fit(op.x, kWide) && packs_fit(op.y, kWide) && z_fits && packs_fit(op.out, kWide)) {
     launch_packs<kWide>(each, op.x.rows, op.x.cols, launch);
   } else {
     launch_packs<1>(each, op.x.rows, op.x.cols, launch);
@@ -269,8 +308,8 @@ void copy(const Copy& op, const Launch& launch) {
 }
 
 void sigmoid_multiply(const SigmoidMultiply& op, const Launch& launch) {
-  const SigmoidMultiplyRow each{op.x, op.gate, op.out};
-  const bool wide = packs_fit(op.x, kWide) && packs_fit(op.out, kWide) &&
+  const SigmoidMultiplyRow each{op.x, op.gate, ProductTarget(op.out)};
+  const bool wide = packs_fit(op.x, kWide) && packs_fit_product(op.out, kWide) &&
                     (op.gate.cols == 1 || packs_fit(op.gate, kWide));
   if (wide) {
     launch_packs<kWide>(each, op.x.rows, op.x.cols, launch);

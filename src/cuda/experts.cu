@@ -53,22 +53,53 @@ std::int64_t part_tokens(const Widths& widths, const ExpertMatrices& matrices, s
   return size();
 }
 
+// out = x + (the sum of a token's weighted values + z); no x, no z: no data.
+struct PairSums {
+  const __nv_bfloat16* values;  // [tokens, top_k, width]
+  long long width;
+  const int* ids;        // [tokens, top_k]
+  const float* weights;  // [tokens, top_k]
+  int top_k;
+  Rows x, z;
+  MutableRows out;
+};
+
 template <bool Aligned>
-__global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, const int* ids,
-                                 const float* weights, int top_k, MutableRows out) {
+__device__ void load_numbers(const Rows& rows, long long token, long long column,
+                             float (&numbers)[kPiece]) {
+  const float* from = rows.data + token * rows.stride + column;
+  if (Aligned && column + kPiece <= rows.cols) {
+#pragma unroll
+    for (int i = 0; i < kPiece; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(from + i);
+      numbers[i] = four.x, numbers[i + 1] = four.y;
+      numbers[i + 2] = four.z, numbers[i + 3] = four.w;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) numbers[i] = column + i < rows.cols ? from[i] : 0.0f;
+  }
+}
+
+template <bool Aligned>
+__global__ void add_pairs_kernel(const PairSums pairs) {
+  const MutableRows& out = pairs.out;
   const long long pieces = (out.cols + kPiece - 1) / kPiece;
   const long long all = out.rows * pieces;
   for (long long at = blockIdx.x * static_cast<long long>(kThreads) + threadIdx.x; at < all;
        at += static_cast<long long>(gridDim.x) * kThreads) {
     const long long token = at / pieces;
     const long long column = at % pieces * kPiece;
+    float base[kPiece] = {}, more[kPiece] = {};
+    if (pairs.x.data != nullptr) load_numbers<Aligned>(pairs.x, token, column, base);
+    if (pairs.z.data != nullptr) load_numbers<Aligned>(pairs.z, token, column, more);
     float sum[kPiece] = {};
-    const auto* from = values + token * top_k * width + column;
+    const auto* from = pairs.values + token * pairs.top_k * pairs.width + column;
 #pragma unroll 4
-    for (int j = 0; j < top_k; ++j) {
-      if (ids[token * top_k + j] < 0) continue;  // nobody wrote its value
-      const float weight = weights[token * top_k + j];
-      const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + j * width));
+    for (int j = 0; j < pairs.top_k; ++j) {
+      if (pairs.ids[token * pairs.top_k + j] < 0) continue;  // nobody wrote its value
+      const float weight = pairs.weights[token * pairs.top_k + j];
+      const uint4 v = __ldcs(reinterpret_cast<const uint4*>(from + j * pairs.width));
       const unsigned words[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -77,6 +108,8 @@ __global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, c
         sum[2 * i + 1] += weight * two.y;
       }
     }
+#pragma unroll
+    for (int i = 0; i < kPiece; ++i) sum[i] = base[i] + (sum[i] + more[i]);
     float* to = out.data + token * out.stride + column;
     if (Aligned && column + kPiece <= out.cols) {
       reinterpret_cast<float4*>(to)[0] = {sum[0], sum[1], sum[2], sum[3]};
@@ -89,21 +122,27 @@ __global__ void add_pairs_kernel(const __nv_bfloat16* values, long long width, c
   }
 }
 
-void add_pairs(const __nv_bfloat16* values, std::int64_t width, const Experts& op,
+bool in_fours(const Rows& rows) {
+  return rows.data == nullptr ||
+         (reinterpret_cast<std::uintptr_t>(rows.data) % 16 == 0 && rows.stride % 4 == 0);
+}
+
+void add_pairs(const __nv_bfloat16* values, std::int64_t width, const Experts& op, const Add* sum,
                const Launch& launch) {
+  const PairSums pairs = {.values = values,
+                          .width = width,
+                          .ids = op.ids.data(),
+                          .weights = op.weights.data(),
+                          .top_k = static_cast<int>(op.top_k),
+                          .x = sum != nullptr ? sum->x : Rows{},
+                          .z = sum != nullptr ? sum->z : Rows{},
+                          .out = sum != nullptr ? sum->out : op.out};
   const std::int64_t wanted = op.out.rows * ((op.out.cols + kPiece - 1) / kPiece) / kThreads + 1;
   const auto blocks = static_cast<unsigned>(
       std::min<std::int64_t>(wanted, std::int64_t{launch.device.multiprocessors} * 32));
-  const auto top_k = static_cast<int>(op.top_k);
-  const int* ids = op.ids.data();
-  const float* weights = op.weights.data();
-  if (reinterpret_cast<std::uintptr_t>(op.out.data) % 16 == 0 && op.out.stride % 4 == 0) {
-    add_pairs_kernel<true>
-        <<<blocks, kThreads, 0, launch.stream>>>(values, width, ids, weights, top_k, op.out);
-  } else {
-    add_pairs_kernel<false>
-        <<<blocks, kThreads, 0, launch.stream>>>(values, width, ids, weights, top_k, op.out);
-  }
+  const bool aligned = in_fours(pairs.x) && in_fours(pairs.z) && in_fours(pairs.out);
+  const auto kernel = aligned ? add_pairs_kernel<true> : add_pairs_kernel<false>;
+  kernel<<<blocks, kThreads, 0, launch.stream>>>(pairs);
   check_launch("experts: sum");
 }
 
@@ -192,17 +231,15 @@ bool are_few(const ExpertMatrices& matrices, std::int64_t tokens, std::int64_t t
 }
 
 struct Intermediates {
-  __nv_bfloat16* x;
+  const __nv_bfloat16* x;
   __nv_bfloat16* gated;
   __nv_bfloat16* result;  // nullptr if top_k is 1
 };
 
-void many_tokens(const Experts& op, const Sources& sources, const Intermediates& memory,
-                 const Launch& launch) {
+void many_tokens(const Experts& op, const Add* sum, const Sources& sources,
+                 const Intermediates& memory, const Launch& launch) {
   const Widths widths(*op.matrices.tiled);
   const auto pairs = static_cast<int>(op.x.rows * op.top_k);
-  rows_to_bf16(op.x, memory.x, widths.x, launch);
-
   ExpertLists lists;
   if (op.matrices.experts > 1 || op.top_k > 1)
     lists = expert_lists(op.ids.data(), pairs, static_cast<int>(op.matrices.experts), launch);
@@ -244,10 +281,19 @@ void many_tokens(const Experts& op, const Sources& sources, const Intermediates&
   second.out_stride = widths.result;
   second.rows = static_cast<int>(widths.result);
   tile_gemm(second, TileOutput::Pairs, launch);
-  add_pairs(memory.result, widths.result, op, launch);
+  add_pairs(memory.result, widths.result, op, sum, launch);
 }
 
-void tiled_experts(const Experts& op, const Sources& sources, const Launch& launch) {
+// The rows of a part of the tokens.
+Add part_of(const Add& sum, std::int64_t first, std::int64_t tokens) {
+  return {.x = sum.x.slice(first, tokens),
+          .y = sum.y.slice(first, tokens),
+          .z = sum.z.rows > 0 ? sum.z.slice(first, tokens) : Rows{},
+          .out = sum.out.slice(first, tokens)};
+}
+
+void tiled_experts(const Experts& op, const Add* sum, const Sources& sources,
+                   const Launch& launch) {
   if (are_few(op.matrices, op.x.rows, op.top_k)) return few_tokens(op, sources, launch);
 
   const Widths widths(*op.matrices.tiled);
@@ -262,12 +308,16 @@ void tiled_experts(const Experts& op, const Sources& sources, const Launch& laun
     some.ids = op.ids.subspan(static_cast<std::size_t>(first * op.top_k), pairs);
     some.weights = op.weights.subspan(static_cast<std::size_t>(first * op.top_k), pairs);
     Scratch again = launch.scratch;  // the parts follow each other on the stream in one memory
+    const Launch inner{launch.stream, again, launch.device, launch.tables};
     Intermediates memory{};
-    memory.x = again.take_as<__nv_bfloat16>(static_cast<std::size_t>(tokens * widths.x));
+    memory.x = op.x.form == RowForm::F32
+                   ? high_rows(some.x, widths.x, inner)
+                   : reinterpret_cast<const __nv_bfloat16*>(op.x.high()) + first * widths.x;
     memory.gated = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.gated));
     if (op.top_k > 1)
       memory.result = again.take_as<__nv_bfloat16>(pairs * static_cast<std::size_t>(widths.result));
-    many_tokens(some, sources, memory, {launch.stream, again, launch.device, launch.tables});
+    const Add some_sum = sum != nullptr ? part_of(*sum, first, tokens) : Add{};
+    many_tokens(some, sum != nullptr ? &some_sum : nullptr, sources, memory, inner);
   }
 }
 
@@ -276,11 +326,27 @@ void tiled_experts(const Experts& op, const Sources& sources, const Launch& laun
 void experts(const Experts& op, const Launch& launch) {
   if (op.x.rows == 0) return;
   if (!op.matrices.tiled.has_value()) return plain_experts(op, launch);
-  tiled_experts(op, Sources(*op.matrices.tiled, nullptr), launch);
+  tiled_experts(op, nullptr, Sources(*op.matrices.tiled, nullptr), launch);
 }
 
-void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch) {
-  if (op.x.rows > 0) tiled_experts(op, Sources(*op.matrices.tiled, table), launch);
+void experts_and_add(const Experts& op, const Add& sum, const Launch& launch) {
+  tiled_experts(op, &sum, Sources(*op.matrices.tiled, nullptr), launch);
+}
+
+void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch,
+                const Add* sum) {
+  if (op.x.rows > 0) tiled_experts(op, sum, Sources(*op.matrices.tiled, table), launch);
+}
+
+bool experts_add(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k) {
+  return matrices.tiled.has_value() && top_k > 1 && !are_few(matrices, rows, top_k);
+}
+
+RowForm experts_form(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k) {
+  const bool fits = matrices.tiled.has_value() &&
+                    matrices.tiled->w13.padded_columns == matrices.hidden &&
+                    !are_few(matrices, rows, top_k);
+  return fits ? RowForm::High : RowForm::F32;
 }
 
 std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t tokens,

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "cuda/launch.h"
+#include "ops/elementwise.h"
 #include "ops/experts.h"
 
 namespace krasis::cuda {
@@ -21,9 +22,19 @@ constexpr std::int64_t kVectorTokens = 8;
 // launch.scratch makes necessary. Throws Error(OutOfMemory) if it has no room for a few tokens.
 void experts(const Experts& op, const Launch& launch);
 
+// Where experts_add(): sum.out = sum.x + (what experts() gives + sum.z) in one; op.out, which is
+// sum.y, is not written.
+void experts_and_add(const Experts& op, const Add& sum, const Launch& launch);
+bool experts_add(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k);
+
 // The same for tiles that do not lie next to each other: expert e's starts at table[e], an array
-// [experts] in device memory that is read when the op runs; the tiles' base is not used.
-void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch);
+// [experts] in device memory that is read when the op runs; the tiles' base is not used. With
+// `sum` as experts_and_add().
+void experts_at(const std::byte* const* table, const Experts& op, const Launch& launch,
+                const Add* sum = nullptr);
+
+// The least form of `rows` rows that experts() and experts_at() read.
+RowForm experts_form(const ExpertMatrices& matrices, std::int64_t rows, std::int64_t top_k);
 
 // Scratch with which `tokens` tokens are one part, or several that are as large as is of use.
 std::size_t experts_scratch_bytes(const ExpertMatrices& matrices, std::int64_t tokens,

@@ -4,6 +4,7 @@
 #include "cuda/cublaslt.h"
 #include "cuda/dense_gemm.h"
 #include "cuda/linear.h"
+#include "cuda/linear_few_rows.h"
 #include "cuda/linear_plan.h"
 #include "cuda/linear_vector.h"
 #include "cuda/rows_bf16.h"
@@ -22,7 +23,7 @@ constexpr std::int64_t kAlignment = 256;
 
 // Both ops as one: a linear has one head.
 struct Product {
-  Rows x;  // [tokens * heads, K]
+  ProductRows x;  // [tokens * heads, K]
   const Matrix& weight;
   const float* bias;
   MutableRows out;  // [tokens * heads, N]
@@ -30,6 +31,11 @@ struct Product {
 
   std::int64_t tokens() const { return x.rows / heads; }
   std::int64_t rows() const { return weight.rows / heads; }
+  // With one head.
+  Linear linear() const {
+    const auto biases = static_cast<std::size_t>(bias == nullptr ? 0 : rows());
+    return {.x = x, .weight = weight, .bias = {bias, biases}, .out = out};
+  }
 };
 
 PlainProduct plain(const Product& p) {
@@ -54,11 +60,9 @@ void multiply(const DenseProduct& product, const Launch& launch) {
   }
 }
 
-// Everything but the weight. Rows of x are rounded into rows of `columns`.
+// Everything but the weight. Rows of x are rounded into rows of `columns`, or are so already.
 DenseProduct rounded(const Product& p, std::int64_t columns, const Launch& launch) {
-  auto* x = launch.scratch.take_as<__nv_bfloat16>(static_cast<std::size_t>(p.x.rows * columns));
-  rows_to_bf16(p.x, x, columns, launch);
-  return {.x = x,
+  return {.x = high_rows(p.x, columns, launch),
           .x_stride = p.heads * columns,
           .out = p.out.data,
           .out_stride = p.heads * p.out.stride,
@@ -81,7 +85,12 @@ void dense(const Product& p, const Launch& launch) {
   multiply(product, inner);
   if (p.weight.rows > kExactRows) return;
   workspace = launch.scratch;
-  rows_to_bf16(p.x, const_cast<__nv_bfloat16*>(product.x), p.weight.columns, launch, Bf16Part::Low);
+  if (p.x.form == RowForm::F32) {
+    rows_to_bf16(p.x, const_cast<__nv_bfloat16*>(product.x), p.weight.columns, launch,
+                 Bf16Part::Low);
+  } else {
+    product.x = reinterpret_cast<const __nv_bfloat16*>(p.x.low());
+  }
   product.bias = nullptr;
   product.adds = true;
   multiply(product, inner);
@@ -164,10 +173,8 @@ void few_tiles(const Product& p, const Launch& launch) {
 void many_tiles(const Product& p, const Launch& launch) {
   const TileMatrix& matrix = p.weight.tiles.value();
   const std::int64_t columns = matrix.shape.padded_columns;
-  auto* x = launch.scratch.take_as<__nv_bfloat16>(static_cast<std::size_t>(p.x.rows * columns));
-  rows_to_bf16(p.x, x, columns, launch);
   tile_gemm({.weight = source_of(matrix),
-             .x = x,
+             .x = high_rows(p.x, columns, launch),
              .x_stride = columns,
              .positions = static_cast<int>(p.x.rows),
              .out = p.out.data,
@@ -186,6 +193,8 @@ void run(const Product& p, const Launch& launch) {
       return linear_vector(plain(p), launch);
     case LinearPath::Dense:
       return dense(p, launch);
+    case LinearPath::FewRows:
+      return linear_few_rows(p.linear(), launch);
     case LinearPath::TileVector:
       return few_tiles(p, launch);
     case LinearPath::TileGemm:
@@ -203,6 +212,23 @@ void linear(const Linear& op, const Launch& launch) {
 
 void head_linear(const HeadLinear& op, const Launch& launch) {
   run({op.x, op.weight, nullptr, op.out, op.heads}, launch);
+}
+
+RowForm linear_form(const Matrix& weight, std::int64_t rows, bool has_cublas) {
+  switch (linear_path(weight, rows, 1, has_cublas)) {
+    case LinearPath::Dense:
+      return weight.rows <= kExactRows ? RowForm::HighLow : RowForm::High;
+    case LinearPath::FewRows:
+      return RowForm::HighLow;
+    case LinearPath::TileGemm:
+    case LinearPath::TileDense:
+      return weight.columns == weight.tiles->shape.padded_columns ? RowForm::High : RowForm::F32;
+    case LinearPath::Any:
+    case LinearPath::Vector:
+    case LinearPath::TileVector:
+      break;
+  }
+  return RowForm::F32;
 }
 
 std::size_t linear_scratch_bytes(const Matrix& weight, std::int64_t tokens, std::int64_t heads) {

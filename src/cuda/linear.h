@@ -15,6 +15,9 @@ namespace krasis::cuda {
 void linear(const Linear& op, const Launch& launch);
 void head_linear(const HeadLinear& op, const Launch& launch);
 
+// The least form of `rows` rows that linear() reads.
+RowForm linear_form(const Matrix& weight, std::int64_t rows, bool has_cublas);
+
 // Scratch that a product of `tokens` tokens with the matrix takes at most.
 std::size_t linear_scratch_bytes(const Matrix& weight, std::int64_t tokens, std::int64_t heads = 1);
 

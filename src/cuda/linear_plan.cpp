@@ -13,7 +13,8 @@ LinearPath linear_path(const Matrix& weight, std::int64_t tokens, std::int64_t h
       weight.columns % 8 == 0 && reinterpret_cast<std::uintptr_t>(weight.data) % 16 == 0;
   if (weight.format != Matrix::Format::BF16 || !aligned) return LinearPath::Any;
   const std::int64_t most = has_cublas ? kLinearVectorTokens : kOwnLinearVectorTokens;
-  return tokens <= most ? LinearPath::Vector : LinearPath::Dense;
+  if (tokens <= most) return LinearPath::Vector;
+  return weight.rows <= kFewRows && heads == 1 ? LinearPath::FewRows : LinearPath::Dense;
 }
 
 }  // namespace krasis::cuda

@@ -11,6 +11,7 @@ enum class LinearPath : std::uint8_t {
   Any,         // every format and shape, x F32
   Vector,      // BF16, few tokens, x as the sum of two BF16: bound by reading the weights
   Dense,       // BF16, x rounded to BF16: cuBLASLt, or an own kernel without it
+  FewRows,     // BF16, many tokens and a few rows, x with 16 bits or more: bound by reading x
   TileVector,  // tiles, few tokens
   TileGemm,    // tiles, in registers
   TileDense,   // tiles, dequantized to BF16 in parts, then as Dense
@@ -26,6 +27,7 @@ constexpr std::int64_t kTileVectorTokens = 32;
 // Products with so few rows cost little; routers are among them, whose choices a rounding turns.
 // Dense takes x as the sum of two BF16 then.
 constexpr std::int64_t kExactRows = 512;
+constexpr std::int64_t kFewRows = 4;
 
 LinearPath linear_path(const Matrix& weight, std::int64_t tokens, std::int64_t heads,
                        bool has_cublas);

@@ -147,12 +147,12 @@ std::vector<WayTimes> PlacedExperts::way_times() const {
   return way_experts_->times();
 }
 
-void PlacedExperts::run(const Experts& op, const Launch& launch) {
+void PlacedExperts::run(const Experts& op, const Launch& launch, const Add* sum) {
   top_k_ = op.top_k;
   unsigned* const counts = swaps_->counts(op.matrices.placed);
   if (!in_pass_) return decode_experts_->run(op, counts, launch);
   count_experts(op.ids, counts, launch);
-  by_ways_ ? way_experts_->run(op, launch) : ring_experts_->run(op, launch);
+  by_ways_ ? way_experts_->run(op, launch) : ring_experts_->run(op, launch, sum);
 }
 
 }  // namespace krasis::cuda

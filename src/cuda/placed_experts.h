@@ -64,8 +64,12 @@ class PlacedExperts {
   DecodeTimes decode_times() const;
   void set_expert_heat(std::span<const float> heat);
 
+  // The processor has no part in the pass under way.
+  bool stays_on_device() const { return in_pass_ && !by_ways_; }
+
   // In a pass by ring or by ways, else as decode does.
-  void run(const Experts& op, const Launch& launch);
+  // `sum` as experts_at() takes it; nullptr unless stays_on_device().
+  void run(const Experts& op, const Launch& launch, const Add* sum = nullptr);
 
   // As pass_times() in cuda/devices.h.
   std::vector<LayerTimes> pass_times() const;

@@ -96,7 +96,7 @@ void RingExperts::load(const PassStep& step) {
   to.loaded.record(stream);
 }
 
-void RingExperts::run(const Experts& op, const Launch& launch) {
+void RingExperts::run(const Experts& op, const Launch& launch, const Add* sum) {
   Layer& at = layer(op.matrices.placed);
   if (next_step_ == steps_.size() || steps_[next_step_].layer != op.matrices.placed) {
     const std::string turn =
@@ -116,7 +116,7 @@ void RingExperts::run(const Experts& op, const Launch& launch) {
     at.loaded.wait_on(context_.main);
     at.computing.record(context_.main);
   }
-  experts_at(table_.as<const std::byte*>() + at.first_entry, op, launch);
+  experts_at(table_.as<const std::byte*>() + at.first_entry, op, launch, sum);
   if (++parts_done_ < parts_) return;
   parts_done_ = 0;
   ++next_step_;

@@ -24,7 +24,7 @@ class RingExperts {
   // Starts the first copies; run() is called `parts` times for each layer in turn. Until the last
   // call, what is in which slot stays as it is. A pass that was not finished is left as it is.
   void begin_pass(std::int64_t parts);
-  void run(const Experts& op, const Launch& launch);
+  void run(const Experts& op, const Launch& launch, const Add* sum);
 
   // As pass_times() in cuda/devices.h.
   std::vector<LayerTimes> times() const;

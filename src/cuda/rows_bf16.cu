@@ -56,4 +56,11 @@ void rows_to_bf16(const Rows& x, __nv_bfloat16* out, std::int64_t columns, const
   check_launch("rows_to_bf16");
 }
 
+const __nv_bfloat16* high_rows(const ProductRows& x, std::int64_t columns, const Launch& launch) {
+  if (x.form != RowForm::F32) return reinterpret_cast<const __nv_bfloat16*>(x.high());
+  auto* out = launch.scratch.take_as<__nv_bfloat16>(static_cast<std::size_t>(x.rows * columns));
+  rows_to_bf16(x, out, columns, launch);
+  return out;
+}
+
 }  // namespace krasis::cuda

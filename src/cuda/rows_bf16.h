@@ -5,7 +5,7 @@
 #include <cuda_bf16.h>
 
 #include "cuda/launch.h"
-#include "tensor/tensor.h"
+#include "ops/product_rows.h"
 
 namespace krasis::cuda {
 
@@ -16,5 +16,9 @@ enum class Bf16Part : bool { High, Low };
 // columns is a multiple of 8.
 void rows_to_bf16(const Rows& x, __nv_bfloat16* out, std::int64_t columns, const Launch& launch,
                   Bf16Part part = Bf16Part::High);
+
+// [x.rows, columns] rounded to BF16, as above: x itself if it is, or in launch.scratch. columns is
+// x.cols if x is not F32.
+const __nv_bfloat16* high_rows(const ProductRows& x, std::int64_t columns, const Launch& launch);
 
 }  // namespace krasis::cuda

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "model/layer.h"
 
 namespace krasis {
@@ -32,7 +34,12 @@ class DeltaNetLayer final : public LayerPart {
     norm_ = loader.vector(Role::DeltaNorm, layer);  // never zero-centred
   }
 
-  void run(const Step& step, Rows x, MutableRows out) const override {
+  RowForm input_form(const Ops& ops, std::int64_t rows) const override {
+    return std::max({ops.form_for(qkv_.matrix, rows), ops.form_for(z_.matrix, rows),
+                     ops.form_for(ba_.matrix, rows)});
+  }
+
+  void run(const Step& step, const ProductRows& x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const auto project = [&](const DenseMatrix& weight) {
       const MutableRows rows = step.workspace.rows(x.rows, weight.matrix.rows);
@@ -55,32 +62,38 @@ class DeltaNetLayer final : public LayerPart {
     });
     const MutableRows raw = project(qkv_);
     const MutableRows qkv = step.workspace.rows(raw.rows, raw.cols);
-    step.ops.causal_conv({.x = raw,
-                          .weight = conv_,
-                          .width = spec_.conv_width,
-                          .state = state.conv,
-                          .slots = step.state.size().slots,
-                          .segments = step.batch.segments,
-                          .out = qkv});
     const MutableRows mixed = step.workspace.rows(x.rows, values_);
-    step.ops.join();
-    step.ops.delta_net({.q = qkv.columns(0, keys_),
-                        .k = qkv.columns(keys_, keys_),
-                        .v = qkv.columns(2 * keys_, values_),
-                        .log_decay = log_decay,
-                        .beta = beta,
-                        .key_heads = spec_.key_heads,
-                        .value_heads = spec_.value_heads,
-                        .key_dim = spec_.key_dim,
-                        .value_dim = spec_.value_dim,
-                        .state = state.delta,
-                        .slots = step.state.size().slots,
-                        .segments = step.batch.segments,
-                        .out = mixed});
+    const CausalConv conv = {.x = raw,
+                             .weight = conv_,
+                             .width = spec_.conv_width,
+                             .state = state.conv,
+                             .slots = step.state.size().slots,
+                             .segments = step.batch.segments,
+                             .out = qkv};
+    step.ops.conv_and_delta_net(conv, {.q = qkv.columns(0, keys_),
+                                       .k = qkv.columns(keys_, keys_),
+                                       .v = qkv.columns(2 * keys_, values_),
+                                       .log_decay = log_decay,
+                                       .beta = beta,
+                                       .key_heads = spec_.key_heads,
+                                       .value_heads = spec_.value_heads,
+                                       .key_dim = spec_.key_dim,
+                                       .value_dim = spec_.value_dim,
+                                       .state = state.delta,
+                                       .slots = step.state.size().slots,
+                                       .segments = step.batch.segments,
+                                       .out = mixed});
     const MutableRows heads = mixed.split(spec_.value_heads);
     const MutableRows gate = z.split(spec_.value_heads);
-    step.ops.gated_rms_norm({.x = heads, .gate = gate, .weight = norm_, .eps = eps_, .out = heads});
-    step.ops.linear({.x = mixed, .weight = output_.matrix, .bias = {}, .out = out});
+    // The convolution's input is no longer wanted.
+    const MutableRows gated(raw.data, mixed.rows, mixed.cols);
+    const RowForm form = step.ops.form_for(output_.matrix, gated.rows);
+    step.ops.gated_rms_norm({.x = heads,
+                             .gate = gate,
+                             .weight = norm_,
+                             .eps = eps_,
+                             .out = {gated.split(spec_.value_heads), form}});
+    step.ops.linear({.x = {gated, form}, .weight = output_.matrix, .bias = {}, .out = out});
   }
 
  private:

@@ -13,7 +13,12 @@ class DenseFfnLayer final : public LayerPart {
                  loader.tensor(Role::Down, layer)},
                 layer, loader.formats().dense_mlp, loader) {}
 
-  void run(const Step& step, Rows x, MutableRows out) const override { expert_.run(step, x, out); }
+  void run(const Step& step, const ProductRows& x, MutableRows out) const override {
+    expert_.run(step, x, step.ones, out);
+  }
+  RowForm input_form(const Ops& ops, std::int64_t rows) const override {
+    return expert_.input_form(ops, rows);
+  }
 
  private:
   OneExpert expert_;
@@ -90,7 +95,7 @@ class BiasedFfnLayer final : public LayerPart {
     }
   }
 
-  void run(const Step& step, Rows x, MutableRows out) const override {
+  void run(const Step& step, const ProductRows& x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const MutableRows wide = step.workspace.rows(x.rows, width_);
     const MutableRows wide_out = step.workspace.rows(x.rows, width_);
@@ -103,7 +108,7 @@ class BiasedFfnLayer final : public LayerPart {
     step.ops.copy({.x = x, .out = wide.columns(0, x.cols)});
     step.ops.embedding(
         {.ids = step.zeros, .table = tails, .out = wide.columns(x.cols, tails.columns)});
-    expert_.run(step, wide, wide_out);
+    expert_.run(step, wide, step.ones, wide_out);
     step.ops.copy({.x = wide_out.columns(0, x.cols), .out = out});
   }
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "model/layer.h"
 
 namespace krasis {
@@ -25,7 +27,12 @@ class GroupedQueryLayer final : public LayerPart {
     key_norm_ = loader.norm(Role::KeyNorm, layer);
   }
 
-  void run(const Step& step, Rows x, MutableRows out) const override {
+  RowForm input_form(const Ops& ops, std::int64_t rows) const override {
+    return std::max({ops.form_for(query_.matrix, rows), ops.form_for(key_.matrix, rows),
+                     ops.form_for(value_.matrix, rows)});
+  }
+
+  void run(const Step& step, const ProductRows& x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const std::int64_t dim = spec_.head_dim;
     const auto project = [&](const DenseMatrix& weight, const DenseVector& bias) {
@@ -56,11 +63,16 @@ class GroupedQueryLayer final : public LayerPart {
                         .heads = spec_.heads,
                         .scale = spec_.scale,
                         .out = heads});
+    ProductRows result = mixed;
     if (spec_.output_gate) {
-      step.ops.sigmoid_multiply(
-          {.x = heads, .gate = query_and_gate.columns(dim, dim), .out = heads});
+      const RowForm form = step.ops.form_for(output_.matrix, mixed.rows);
+      const MutableRows gated = step.workspace.rows(mixed.rows, mixed.cols);
+      step.ops.sigmoid_multiply({.x = heads,
+                                 .gate = query_and_gate.columns(dim, dim),
+                                 .out = {gated.split(spec_.heads), form}});
+      result = {gated, form};
     }
-    step.ops.linear({.x = mixed, .weight = output_.matrix, .bias = output_bias_, .out = out});
+    step.ops.linear({.x = result, .weight = output_.matrix, .bias = output_bias_, .out = out});
   }
 
  private:

@@ -84,7 +84,12 @@ class LatentLayer final : public LayerPart {
     output_bias_ = loader.vector_if(Role::OutputBias, layer);
   }
 
-  void run(const Step& step, Rows x, MutableRows out) const override {
+  RowForm input_form(const Ops& ops, std::int64_t rows) const override {
+    const Matrix& query = spec_.q_lora_rank > 0 ? query_down_.matrix : query_.matrix;
+    return std::max(ops.form_for(query, rows), ops.form_for(kv_down_.matrix, rows));
+  }
+
+  void run(const Step& step, const ProductRows& x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const std::int64_t latent = spec_.kv_lora_rank, rope = spec_.rope_dim;
     const PagedKv kv = step.state.kv(layer_);
@@ -109,7 +114,7 @@ class LatentLayer final : public LayerPart {
   }
 
  private:
-  void append_keys(const Step& step, Rows x, const PagedKv& kv) const {
+  void append_keys(const Step& step, const ProductRows& x, const PagedKv& kv) const {
     const MutableRows keys = step.workspace.rows(x.rows, spec_.kv_lora_rank + spec_.rope_dim);
     step.ops.linear({.x = x, .weight = kv_down_.matrix, .bias = kv_down_bias_, .out = keys});
     const MutableRows latent = keys.columns(0, spec_.kv_lora_rank);
@@ -119,7 +124,7 @@ class LatentLayer final : public LayerPart {
     step.ops.kv_append({.keys = keys, .values = {}, .kv = kv, .segments = step.batch.segments});
   }
 
-  MutableRows queries(const Step& step, Rows x) const {
+  MutableRows queries(const Step& step, const ProductRows& x) const {
     const MutableRows query = step.workspace.rows(x.rows, query_.matrix.rows);
     if (spec_.q_lora_rank > 0) {
       const MutableRows down = step.workspace.rows(x.rows, spec_.q_lora_rank);

@@ -41,8 +41,8 @@ void show(const Step& step, Rows rows, Observe&& observe) {
   observe(Rows(copy.data(), rows.rows, rows.cols));
 }
 
-// x and out are [tokens, hidden] and do not overlap; x is already normed, out does not yet contain
-// the residual.
+// x and out are [tokens, hidden] and do not overlap; x is already normed, in a form no less than
+// input_form(); out does not yet contain the residual.
 class LayerPart {
  public:
   LayerPart() = default;
@@ -50,13 +50,26 @@ class LayerPart {
   LayerPart& operator=(const LayerPart&) = delete;
   virtual ~LayerPart() = default;
 
-  virtual void run(const Step& step, Rows x, MutableRows out) const = 0;
+  virtual void run(const Step& step, const ProductRows& x, MutableRows out) const = 0;
+
+  // The least form of x with `rows` rows.
+  virtual RowForm input_form(const Ops& /*ops*/, std::int64_t /*rows*/) const {
+    return RowForm::F32;
+  }
 
   // As run(), or with the result in two pieces, out + rest: true then. Who adds it to the residual
   // stream can add both at once.
-  virtual bool run_in_two(const Step& step, Rows x, MutableRows out, MutableRows /*rest*/) const {
+  virtual bool run_in_two(const Step& step, const ProductRows& x, MutableRows out,
+                          MutableRows /*rest*/) const {
     run(step, x, out);
     return false;
+  }
+
+  // The result is added to `hidden`; `out` and `rest` hold nothing of use afterwards.
+  virtual void run_onto(const Step& step, const ProductRows& x, MutableRows hidden, MutableRows out,
+                        MutableRows rest) const {
+    const Rows more = run_in_two(step, x, out, rest) ? rest : Rows{};
+    step.ops.add({.x = hidden, .y = out, .z = more, .out = hidden});
   }
 };
 

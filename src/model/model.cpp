@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <optional>
 
 #include "model/layer.h"
 #include "model/loader.h"
@@ -70,14 +71,22 @@ struct Model::Impl {
   Inputs place(const Batch& batch);
   void reserve_constants(std::int64_t tokens);
   MutableRows embed(std::span<const std::int32_t> ids);  // [tokens, hidden]
+  // How the residual stream is normed for what comes next, and in which form.
+  struct Norm {
+    std::span<const float> weight;
+    RowForm form;
+  };
+  Norm mixer_norm(std::size_t layer, std::int64_t rows) const;
+  Norm ffn_norm(std::size_t layer, std::int64_t rows) const;
+  const Matrix& head() const;
   // hidden becomes what the layer makes of it. normed comes in as its norm for the mixer; it leaves
   // as that by next_norm, if there is one.
-  void run_layer(const Step& step, std::int64_t layer, MutableRows hidden, MutableRows normed,
-                 const DenseVector* next_norm);
+  void run_layer(const Step& step, std::size_t layer, MutableRows hidden,
+                 MutableProductRows& normed, const std::optional<Norm>& next_norm);
   // All tokens through all layers: at once, or part by part through each layer before the next.
-  // `normed` comes out as the final norm of all tokens if it has rows.
+  // `at_the_end` comes out as the final norm of all tokens if it has rows.
   void run_whole(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden,
-                 MutableRows normed);
+                 MutableProductRows& at_the_end);
   void run_parts(const Step& step, std::span<const std::int32_t> positions, MutableRows hidden);
   MutableRows norm_wanted(const Step& step, Rows hidden);  // the rows whose logits are wanted
   void run_all(const Step& step, const Inputs& inputs, MutableRows logits);
@@ -156,31 +165,46 @@ MutableRows Model::Impl::embed(std::span<const std::int32_t> ids) {
   return hidden;
 }
 
-void Model::Impl::run_layer(const Step& step, std::int64_t layer, MutableRows hidden,
-                            MutableRows normed, const DenseVector* next_norm) {
+Model::Impl::Norm Model::Impl::mixer_norm(std::size_t layer, std::int64_t rows) const {
+  return {layers[layer].mixer_norm, layers[layer].mixer->input_form(ops, rows)};
+}
+
+Model::Impl::Norm Model::Impl::ffn_norm(std::size_t layer, std::int64_t rows) const {
+  return {layers[layer].ffn_norm, layers[layer].ffn->input_form(ops, rows)};
+}
+
+const Matrix& Model::Impl::head() const {
+  return unembedding.matrix.rows > 0 ? unembedding.matrix : embedding.matrix;
+}
+
+void Model::Impl::run_layer(const Step& step, std::size_t layer, MutableRows hidden,
+                            MutableProductRows& normed, const std::optional<Norm>& next_norm) {
   const Workspace::Scope scope(workspace);
-  const Layer& parts = layers[static_cast<std::size_t>(layer)];
+  const Layer& parts = layers[layer];
   const MutableRows change = workspace.rows(hidden.rows, hidden.cols);
-  AddNorm add = {.x = hidden,
-                 .y = change,
-                 .z = {},
-                 .weight = parts.ffn_norm,
-                 .eps = eps,
-                 .sum = hidden,
-                 .out = normed};
+  const auto add_norm = [&](const Norm& norm, Rows rest) {
+    normed.form = norm.form;
+    ops.add_norm({.x = hidden,
+                  .y = change,
+                  .z = rest,
+                  .weight = norm.weight,
+                  .eps = eps,
+                  .sum = hidden,
+                  .out = normed});
+  };
   parts.mixer->run(step, normed, change);
-  ops.add_norm(add);
-  if (next_norm != nullptr) {
-    const MutableRows rest = workspace.rows(hidden.rows, hidden.cols);
-    if (parts.ffn->run_in_two(step, normed, change, rest)) add.z = rest;
-    add.weight = *next_norm;
-    ops.add_norm(add);
+  add_norm(ffn_norm(layer, hidden.rows), {});
+  const MutableRows more = workspace.rows(hidden.rows, hidden.cols);
+  if (next_norm) {
+    const bool in_two = parts.ffn->run_in_two(step, normed, change, more);
+    add_norm(*next_norm, in_two ? more : Rows{});
   } else {
-    parts.ffn->run(step, normed, change);
-    ops.add({.x = hidden, .y = change, .out = hidden});
+    parts.ffn->run_onto(step, normed, hidden, change, more);
   }
-  if (step.observer != nullptr)
-    show(step, hidden, [&](Rows rows) { step.observer->hidden(layer, rows); });
+  if (step.observer != nullptr) {
+    show(step, hidden,
+         [&](Rows rows) { step.observer->hidden(static_cast<std::int64_t>(layer), rows); });
+  }
 }
 
 MutableRows Model::Impl::norm_wanted(const Step& step, Rows hidden) {
@@ -204,15 +228,21 @@ bool is_decode(const Batch& batch) {
 }
 
 void Model::Impl::run_whole(const Step& step, std::span<const std::int32_t> positions,
-                            MutableRows hidden, MutableRows normed) {
+                            MutableRows hidden, MutableProductRows& at_the_end) {
   rotary.compute(positions, ops, workspace);
-  const bool norm_at_the_end = normed.rows > 0;
-  if (!norm_at_the_end) normed = workspace.rows(hidden.rows, hidden.cols);
-  ops.rms_norm({.x = hidden, .weight = layers[0].mixer_norm, .eps = eps, .out = normed});
+  std::optional<Norm> last;
+  MutableProductRows own;
+  if (at_the_end.rows > 0)
+    last = {final_norm, ops.form_for(head(), hidden.rows)};
+  else
+    own = workspace.rows(hidden.rows, hidden.cols);
+  MutableProductRows& normed = at_the_end.rows > 0 ? at_the_end : own;
+  const Norm first = mixer_norm(0, hidden.rows);
+  normed.form = first.form;
+  ops.rms_norm({.x = hidden, .weight = first.weight, .eps = eps, .out = normed});
   for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-    const DenseVector* next_norm = norm_at_the_end ? &final_norm : nullptr;
-    if (layer + 1 < layers.size()) next_norm = &layers[layer + 1].mixer_norm;
-    run_layer(step, static_cast<std::int64_t>(layer), hidden, normed, next_norm);
+    const bool is_last = layer + 1 == layers.size();
+    run_layer(step, layer, hidden, normed, is_last ? last : mixer_norm(layer + 1, hidden.rows));
   }
 }
 
@@ -235,9 +265,10 @@ void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> posi
                          .zeros = step.zeros.first(count),
                          .ones = step.ones.first(count)};
       const MutableRows rows = hidden.slice(first, part.tokens());
-      const MutableRows normed = workspace.rows(rows.rows, rows.cols);
-      ops.rms_norm({.x = rows, .weight = layers[layer].mixer_norm, .eps = eps, .out = normed});
-      run_layer(some, static_cast<std::int64_t>(layer), rows, normed, nullptr);
+      const Norm norm = mixer_norm(layer, rows.rows);
+      MutableProductRows normed(workspace.rows(rows.rows, rows.cols), norm.form);
+      ops.rms_norm({.x = rows, .weight = norm.weight, .eps = eps, .out = normed});
+      run_layer(some, layer, rows, normed, std::nullopt);
       first += part.tokens();
     }
   }
@@ -245,7 +276,7 @@ void Model::Impl::run_parts(const Step& step, std::span<const std::int32_t> posi
 
 void Model::Impl::run_all(const Step& step, const Inputs& inputs, MutableRows logits) {
   const MutableRows hidden = embed(inputs.ids);
-  MutableRows normed;
+  MutableProductRows normed;
   if (hidden.rows > std::ssize(step.zeros)) {
     run_parts(step, inputs.positions, hidden);
   } else {
@@ -254,8 +285,7 @@ void Model::Impl::run_all(const Step& step, const Inputs& inputs, MutableRows lo
   }
   if (logits.rows == 0) return;
   if (normed.rows == 0) normed = norm_wanted(step, hidden);
-  const Matrix& weight = unembedding.matrix.rows > 0 ? unembedding.matrix : embedding.matrix;
-  ops.linear({.x = normed, .weight = weight, .bias = {}, .out = logits});
+  ops.linear({.x = normed, .weight = head(), .bias = {}, .out = logits});
 }
 
 // Ends with synchronize(), which says whether the step's results are worth something.

@@ -64,10 +64,11 @@ void OneExpert::quantize(const Weights& weights, Loader& loader) {
   matrices_ = ExpertMatrices::of(layout, 1, tiles_.data());
 }
 
-void OneExpert::run(const Step& step, Rows x, MutableRows out) const {
+void OneExpert::run(const Step& step, const ProductRows& x, std::span<const float> weights,
+                    MutableRows out) const {
   step.ops.experts({.x = x,
                     .ids = step.zeros,
-                    .weights = step.ones,
+                    .weights = weights,
                     .top_k = 1,
                     .matrices = matrices_,
                     .out = out});

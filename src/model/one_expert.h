@@ -19,7 +19,12 @@ class OneExpert {
   OneExpert(const OneExpert&) = delete;  // matrices_ points into plain_
   OneExpert& operator=(const OneExpert&) = delete;
 
-  void run(const Step& step, Rows x, MutableRows out) const;
+  // `weights`, [tokens] or more, multiply the rows of the result.
+  void run(const Step& step, const ProductRows& x, std::span<const float> weights,
+           MutableRows out) const;
+  RowForm input_form(const Ops& ops, std::int64_t rows) const {
+    return ops.form_for(matrices_, rows, 1);
+  }
 
  private:
   void keep(const Weights& weights, Loader& loader);

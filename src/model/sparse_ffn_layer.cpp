@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <optional>
 
 #include "model/one_expert.h"
@@ -22,13 +23,44 @@ class SparseFfnLayer final : public LayerPart {
       shared_gate_ = loader.matrix(Role::SharedExpertGate, layer, DenseFormat::AsStored);
   }
 
-  void run(const Step& step, Rows x, MutableRows out) const override {
+  void run(const Step& step, const ProductRows& x, MutableRows out) const override {
     const Workspace::Scope scope(step.workspace);
     const MutableRows shared = shared_ ? step.workspace.rows(x.rows, x.cols) : MutableRows{};
     if (run_in_two(step, x, out, shared)) step.ops.add({.x = out, .y = shared, .out = out});
   }
 
-  bool run_in_two(const Step& step, Rows x, MutableRows out, MutableRows shared) const override {
+  RowForm input_form(const Ops& ops, std::int64_t rows) const override {
+    const RowForm shared = shared_ ? shared_->input_form(ops, rows) : RowForm::High;
+    const RowForm gate =
+        spec_.shared_gate ? ops.form_for(shared_gate_.matrix, rows) : RowForm::High;
+    return std::max({ops.form_for(experts_, rows, spec_.routing.top_k),
+                     ops.form_for(router_.matrix, rows), shared, gate});
+  }
+
+  bool run_in_two(const Step& step, const ProductRows& x, MutableRows out,
+                  MutableRows shared) const override {
+    run_with(step, x, shared, [&](Experts op) {
+      op.out = out;
+      step.ops.experts(op);
+    });
+    step.ops.join();
+    return shared_.has_value();
+  }
+
+  void run_onto(const Step& step, const ProductRows& x, MutableRows hidden, MutableRows out,
+                MutableRows shared) const override {
+    run_with(step, x, shared, [&](Experts op) {
+      op.out = out;
+      step.ops.join();
+      step.ops.experts_and_add(
+          op, {.x = hidden, .y = out, .z = shared_ ? shared : Rows{}, .out = hidden});
+    });
+  }
+
+ private:
+  // use(op): all but the result of the routed experts.
+  template <class Use>
+  void run_with(const Step& step, const ProductRows& x, MutableRows shared, Use&& use) const {
     const Workspace::Scope scope(step.workspace);
     const Routing& routing = spec_.routing;
     if (shared_) step.ops.beside([&] { run_shared(step, x, shared); });
@@ -43,23 +75,22 @@ class SparseFfnLayer final : public LayerPart {
                     .routing = routing,
                     .ids = ids,
                     .weights = weights});
-    step.ops.experts({.x = x,
-                      .ids = ids,
-                      .weights = weights,
-                      .top_k = routing.top_k,
-                      .matrices = experts_,
-                      .out = out});
-    step.ops.join();
-    return shared_.has_value();
+    use({.x = x,
+         .ids = ids,
+         .weights = weights,
+         .top_k = routing.top_k,
+         .matrices = experts_,
+         .out = {}});
   }
 
- private:
-  void run_shared(const Step& step, Rows x, MutableRows out) const {
-    shared_->run(step, x, out);
-    if (!spec_.shared_gate) return;
+  void run_shared(const Step& step, const ProductRows& x, MutableRows out) const {
+    if (!spec_.shared_gate) return shared_->run(step, x, step.ones, out);
     const MutableRows gate = step.workspace.rows(x.rows, 1);
+    const MutableRows weights = step.workspace.rows(x.rows, 1);
     step.ops.linear({.x = x, .weight = shared_gate_.matrix, .bias = {}, .out = gate});
-    step.ops.sigmoid_multiply({.x = out, .gate = gate, .out = out});
+    step.ops.sigmoid_multiply(
+        {.x = Rows(step.ones.data(), x.rows, 1), .gate = gate, .out = weights});
+    shared_->run(step, x, {weights.data, static_cast<std::size_t>(x.rows)}, out);
   }
 
   SparseFfn spec_;

@@ -84,6 +84,14 @@ void rows(const char* operation, const char* name, const Rows& rows) {
           [&] { return std::string(name) + " " + shape_of(rows) + " has no data"; });
 }
 
+void product_rows(const char* operation, const char* name, const ProductRows& given) {
+  rows(operation, name, given);
+  require(given.form == RowForm::F32 || given.stride == given.cols, operation, [&] {
+    return std::string(name) + " " + shape_of(given) + " has a stride of " +
+           std::to_string(given.stride) + ", but is not F32";
+  });
+}
+
 Rows row_of(std::span<const float> values) {
   return {values.data(), 1, static_cast<std::int64_t>(values.size())};
 }

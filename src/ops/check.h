@@ -8,6 +8,7 @@
 
 #include "ops/attention.h"
 #include "ops/matrix.h"
+#include "ops/product_rows.h"
 #include "tensor/tensor.h"
 
 namespace krasis::ops_check {
@@ -28,10 +29,17 @@ void require(bool condition, const char* operation, Text&& text) {
 // extent that fits the address space.
 void rows(const char* operation, const char* name, const Rows& rows);
 
+// The same for rows in any form; those that are not F32 follow each other.
+void product_rows(const char* operation, const char* name, const ProductRows& rows);
+
 // The elements of `out` and `in` do not overlap, or - where `in_place` allows it - are the same.
 enum class InPlace : bool { No, Yes };
 void distinct(const char* operation, const char* out_name, const MutableRows& out,
               const char* in_name, const Rows& in, InPlace in_place);
+// Only F32 may take the place of F32.
+inline InPlace in_place(const MutableProductRows& out) {
+  return out.form == RowForm::F32 ? InPlace::Yes : InPlace::No;
+}
 // A span as one row, for distinct().
 Rows row_of(std::span<const float> values);
 

@@ -8,6 +8,7 @@ namespace krasis {
 namespace {
 
 using ops_check::distinct;
+using ops_check::in_place;
 using ops_check::InPlace;
 using ops_check::require;
 using ops_check::row_of;
@@ -59,7 +60,7 @@ void check(const Embedding& op) {
 void check(const RmsNorm& op) {
   constexpr const char* kName = "rms_norm";
   ops_check::rows(kName, "x", op.x);
-  ops_check::rows(kName, "out", op.out);
+  ops_check::product_rows(kName, "out", op.out);
   const bool fits = same_shape(op.x, op.out) && op.x.cols > 0 &&
                     static_cast<std::int64_t>(op.weight.size()) == op.x.cols;
   require(fits, kName, [&] {
@@ -67,7 +68,7 @@ void check(const RmsNorm& op) {
            " do not fit together";
   });
   require_eps(kName, op.eps);
-  distinct(kName, "out", op.out, "x", op.x, InPlace::Yes);
+  distinct(kName, "out", op.out, "x", op.x, in_place(op.out));
   distinct(kName, "out", op.out, "weight", row_of(op.weight), InPlace::No);
 }
 
@@ -75,7 +76,7 @@ void check(const GatedRmsNorm& op) {
   constexpr const char* kName = "gated_rms_norm";
   ops_check::rows(kName, "x", op.x);
   ops_check::rows(kName, "gate", op.gate);
-  ops_check::rows(kName, "out", op.out);
+  ops_check::product_rows(kName, "out", op.out);
   const bool fits = same_shape(op.x, op.out) && same_shape(op.x, op.gate) && op.x.cols > 0 &&
                     static_cast<std::int64_t>(op.weight.size()) == op.x.cols;
   require(fits, kName, [&] {
@@ -83,7 +84,7 @@ void check(const GatedRmsNorm& op) {
            count_of(op.weight) + ", out " + shape_of(op.out) + " do not fit together";
   });
   require_eps(kName, op.eps);
-  distinct(kName, "out", op.out, "x", op.x, InPlace::Yes);
+  distinct(kName, "out", op.out, "x", op.x, in_place(op.out));
   distinct(kName, "out", op.out, "gate", op.gate, InPlace::No);
   distinct(kName, "out", op.out, "weight", row_of(op.weight), InPlace::No);
 }
@@ -94,7 +95,7 @@ void check(const AddNorm& op) {
   ops_check::rows(kName, "y", op.y);
   ops_check::rows(kName, "z", op.z);
   ops_check::rows(kName, "sum", op.sum);
-  ops_check::rows(kName, "out", op.out);
+  ops_check::product_rows(kName, "out", op.out);
   const bool fits = same_shape(op.x, op.y) && (op.z.rows == 0 || same_shape(op.x, op.z)) &&
                     same_shape(op.x, op.sum) && same_shape(op.x, op.out) && op.x.cols > 0 &&
                     static_cast<std::int64_t>(op.weight.size()) == op.x.cols;
@@ -107,7 +108,7 @@ void check(const AddNorm& op) {
   distinct(kName, "sum", op.sum, "x", op.x, InPlace::Yes);
   distinct(kName, "sum", op.sum, "out", op.out, InPlace::No);
   distinct(kName, "out", op.out, "x", op.x, InPlace::No);
-  for (const MutableRows& result : {op.sum, op.out}) {
+  for (const MutableRows& result : {op.sum, MutableRows(op.out)}) {
     const char* const name = result.data == op.sum.data ? "sum" : "out";
     distinct(kName, name, result, "y", op.y, InPlace::No);
     distinct(kName, name, result, "z", op.z, InPlace::No);
@@ -119,13 +120,17 @@ void check(const Add& op) {
   constexpr const char* kName = "add";
   ops_check::rows(kName, "x", op.x);
   ops_check::rows(kName, "y", op.y);
+  ops_check::rows(kName, "z", op.z);
   ops_check::rows(kName, "out", op.out);
-  require(same_shape(op.x, op.y) && same_shape(op.x, op.out), kName, [&] {
-    return "x " + shape_of(op.x) + ", y " + shape_of(op.y) + ", out " + shape_of(op.out) +
-           " do not fit together";
+  const bool fits = same_shape(op.x, op.y) && same_shape(op.x, op.out) &&
+                    (op.z.rows == 0 || same_shape(op.x, op.z));
+  require(fits, kName, [&] {
+    return "x " + shape_of(op.x) + ", y " + shape_of(op.y) + ", z " + shape_of(op.z) + ", out " +
+           shape_of(op.out) + " do not fit together";
   });
   distinct(kName, "out", op.out, "x", op.x, InPlace::Yes);
   distinct(kName, "out", op.out, "y", op.y, InPlace::Yes);
+  distinct(kName, "out", op.out, "z", op.z, InPlace::Yes);
 }
 
 void check(const Copy& op) {
@@ -142,14 +147,14 @@ void check(const SigmoidMultiply& op) {
   constexpr const char* kName = "sigmoid_multiply";
   ops_check::rows(kName, "x", op.x);
   ops_check::rows(kName, "gate", op.gate);
-  ops_check::rows(kName, "out", op.out);
+  ops_check::product_rows(kName, "out", op.out);
   const bool fits = same_shape(op.x, op.out) && op.gate.rows == op.x.rows &&
                     (op.gate.cols == op.x.cols || op.gate.cols == 1);
   require(fits, kName, [&] {
     return "x " + shape_of(op.x) + ", gate " + shape_of(op.gate) + ", out " + shape_of(op.out) +
            " do not fit together";
   });
-  distinct(kName, "out", op.out, "x", op.x, InPlace::Yes);
+  distinct(kName, "out", op.out, "x", op.x, in_place(op.out));
   distinct(kName, "out", op.out, "gate", op.gate, InPlace::No);
 }
 

@@ -92,7 +92,7 @@ void check_matrices(const char* operation, const ExpertMatrices& matrices) {
 
 void check(const Linear& op) {
   constexpr const char* kName = "linear";
-  ops_check::rows(kName, "x", op.x);
+  ops_check::product_rows(kName, "x", op.x);
   ops_check::rows(kName, "out", op.out);
   ops_check::matrix(kName, "weight", op.weight);
   const bool fits =
@@ -163,7 +163,7 @@ void check(const Route& op) {
 
 void check_shapes(const Experts& op) {
   constexpr const char* kName = "experts";
-  ops_check::rows(kName, "x", op.x);
+  ops_check::product_rows(kName, "x", op.x);
   ops_check::rows(kName, "out", op.out);
   check_matrices(kName, op.matrices);
   const auto chosen = [&](std::size_t count) {

@@ -1,9 +1,12 @@
-// Embedding, normalisation and the operations that work number by number. All rows are F32.
+// Embedding, normalisation and the operations that work number by number. All rows are F32, but
+// that `out` may be written in a form for products alone (ops/product_rows.h) where memory() is not
+// the program's own; it is then no other operand.
 #pragma once
 
 #include <span>
 
 #include "ops/matrix.h"
+#include "ops/product_rows.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
@@ -23,7 +26,7 @@ struct RmsNorm {
   Rows x;                         // [tokens, hidden]
   std::span<const float> weight;  // [hidden]
   float eps = 0;                  // finite, > 0
-  MutableRows out;                // [tokens, hidden]
+  MutableProductRows out;         // [tokens, hidden]
 };
 
 // out[t, d] = rms_norm(x)[t, d] * silu(gate[t, d]), silu(z) = z / (1 + exp(-z)). out may be x.
@@ -32,7 +35,7 @@ struct GatedRmsNorm {
   Rows gate;                      // [tokens, width]
   std::span<const float> weight;  // [width]
   float eps = 0;
-  MutableRows out;  // [tokens, width]
+  MutableProductRows out;  // [tokens, width]
 };
 
 // sum = x + (y + z), each addition rounded to F32; out = rms_norm(sum). What a layer's part adds to
@@ -41,12 +44,14 @@ struct AddNorm {
   Rows x, y, z;                   // [tokens, hidden]; z or [0, 0]
   std::span<const float> weight;  // [hidden]
   float eps = 0;
-  MutableRows sum, out;  // [tokens, hidden]
+  MutableRows sum;         // [tokens, hidden]
+  MutableProductRows out;  // [tokens, hidden]
 };
 
-// out = x + y. out may be x or y.
+// out = x + (y + z), each addition rounded to F32; z may have no rows. out may be any of them.
 struct Add {
   Rows x, y;        // [tokens, width]
+  Rows z{};         // [tokens, width] or [0, 0]
   MutableRows out;  // [tokens, width]
 };
 
@@ -58,9 +63,9 @@ struct Copy {
 
 // out[t, d] = x[t, d] * sigmoid(gate[t, d]); a gate of one column serves all d. out may be x.
 struct SigmoidMultiply {
-  Rows x;           // [tokens, width]
-  Rows gate;        // [tokens, width] or [tokens, 1]
-  MutableRows out;  // [tokens, width]
+  Rows x;                  // [tokens, width]
+  Rows gate;               // [tokens, width] or [tokens, 1]
+  MutableProductRows out;  // [tokens, width]
 };
 
 void check(const Embedding& op);

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "ops/matrix.h"
+#include "ops/product_rows.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
@@ -41,7 +42,7 @@ struct Route {
 // overlap. Throws InvalidArgument if an id is outside [-1, experts); [0, 1) of a single expert,
 // which is a dense network and takes every token.
 struct Experts {
-  Rows x;                             // [tokens, hidden]
+  ProductRows x;                      // [tokens, hidden], in a form that Ops::form_for() allows
   std::span<const std::int32_t> ids;  // [tokens, top_k]
   std::span<const float> weights;     // [tokens, top_k]
   std::int64_t top_k = 0;

@@ -7,13 +7,14 @@
 #include <span>
 
 #include "ops/matrix.h"
+#include "ops/product_rows.h"
 #include "tensor/tensor.h"
 
 namespace krasis {
 
 // out[t, n] = sum_k x[t, k] * weight[n, k] + bias[n]
 struct Linear {
-  Rows x;                       // [tokens, K]
+  ProductRows x;                // [tokens, K], in a form that Ops::form_for() allows
   Matrix weight;                // [N, K]
   std::span<const float> bias;  // [N], or empty
   MutableRows out;              // [tokens, N]

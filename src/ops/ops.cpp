@@ -1,6 +1,30 @@
 #include "ops/ops.h"
 
+#include "ops/check.h"
+
 namespace krasis {
+namespace {
+
+void require_written(const char* operation, const MutableProductRows& out, Memory& memory) {
+  ops_check::require(out.form == RowForm::F32 || !memory.is_host(), operation,
+                     [] { return "out is not F32, and this backend writes nothing else"; });
+}
+
+void require_read(const char* operation, const ProductRows& x, RowForm least) {
+  ops_check::require(x.form >= least, operation,
+                     [] { return "x is in a form that this product does not read"; });
+}
+
+}  // namespace
+
+RowForm Ops::form_for(const Matrix& /*weight*/, std::int64_t /*rows*/) const {
+  return RowForm::F32;
+}
+
+RowForm Ops::form_for(const ExpertMatrices& /*experts*/, std::int64_t /*rows*/,
+                      std::int64_t /*top_k*/) const {
+  return RowForm::F32;
+}
 
 void Ops::begin_step(std::span<const Segment> /*segments*/, std::int64_t /*tokens*/) {}
 
@@ -21,16 +45,19 @@ void Ops::embedding(const Embedding& op) {
 
 void Ops::rms_norm(const RmsNorm& op) {
   check(op);
+  require_written("rms_norm", op.out, memory());
   if (op.x.rows > 0) do_rms_norm(op);
 }
 
 void Ops::gated_rms_norm(const GatedRmsNorm& op) {
   check(op);
+  require_written("gated_rms_norm", op.out, memory());
   if (op.x.rows > 0) do_gated_rms_norm(op);
 }
 
 void Ops::add_norm(const AddNorm& op) {
   check(op);
+  require_written("add_norm", op.out, memory());
   if (op.x.rows > 0) do_add_norm(op);
 }
 
@@ -46,11 +73,13 @@ void Ops::copy(const Copy& op) {
 
 void Ops::sigmoid_multiply(const SigmoidMultiply& op) {
   check(op);
+  require_written("sigmoid_multiply", op.out, memory());
   if (op.x.rows > 0) do_sigmoid_multiply(op);
 }
 
 void Ops::linear(const Linear& op) {
   check(op);
+  require_read("linear", op.x, form_for(op.weight, op.x.rows));
   if (op.x.rows > 0) do_linear(op);
 }
 
@@ -111,9 +140,39 @@ void Ops::route(const Route& op) {
   if (op.logits.rows > 0) do_route(op);
 }
 
-void Ops::experts(const Experts& op) {
+void Ops::check_experts(const Experts& op) {
   memory().is_host() ? check(op) : check_shapes(op);
+  require_read("experts", op.x, form_for(op.matrices, op.x.rows, op.top_k));
+}
+
+void Ops::experts(const Experts& op) {
+  check_experts(op);
   if (op.x.rows > 0) do_experts(op);
+}
+
+void Ops::experts_and_add(const Experts& op, const Add& sum) {
+  check_experts(op);
+  check(sum);
+  ops_check::require(sum.y.data == op.out.data, "experts_and_add",
+                     [] { return "what is added is not the experts' result"; });
+  if (op.x.rows > 0) do_experts_and_add(op, sum);
+}
+
+void Ops::conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) {
+  check(conv);
+  check(op);
+  if (op.q.rows > 0) do_conv_and_delta_net(conv, op);
+}
+
+void Ops::do_experts_and_add(const Experts& op, const Add& sum) {
+  do_experts(op);
+  do_add(sum);
+}
+
+void Ops::do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) {
+  do_causal_conv(conv);
+  join();
+  do_delta_net(op);
 }
 
 void Ops::top_logits(const TopLogits& op) {

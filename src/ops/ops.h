@@ -49,6 +49,12 @@ class Ops {
   // Outlives nothing: whatever was allocated is released before the Ops goes.
   virtual Memory& memory() { return host_memory(); }
 
+  // The least form of `rows` rows from which a product with `weight`, or these experts, yields what
+  // it yields from F32. In this step, and between begin_pass() and end_pass() in this pass.
+  virtual RowForm form_for(const Matrix& weight, std::int64_t rows) const;
+  virtual RowForm form_for(const ExpertMatrices& experts, std::int64_t rows,
+                           std::int64_t top_k) const;
+
   // Must come before the first op that is given `segments`, and again when they have changed; they
   // stay as they are until then. `tokens`: rows of the step.
   virtual void begin_step(std::span<const Segment> segments, std::int64_t tokens);
@@ -94,11 +100,22 @@ class Ops {
   void experts(const Experts& op);
   void top_logits(const TopLogits& op);
 
+  // experts(op), then add(sum); sum.y is op.out, which holds nothing of use afterwards.
+  void experts_and_add(const Experts& op, const Add& sum);
+  // causal_conv(conv), join(), then delta_net(op); op's q, k and v are in conv.out, which holds
+  // nothing of use afterwards.
+  void conv_and_delta_net(const CausalConv& conv, const DeltaNet& op);
+
  protected:
+  // One after the other, unless a backend has something better.
+  virtual void do_experts_and_add(const Experts& op, const Add& sum);
+  virtual void do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op);
   // In the absorbed form, unless a backend has another.
   virtual void do_attention_over_latents(const AttentionOverLatents& op);
 
  private:
+  void check_experts(const Experts& op);
+
   virtual void do_embedding(const Embedding& op) = 0;
   virtual void do_rms_norm(const RmsNorm& op) = 0;
   virtual void do_gated_rms_norm(const GatedRmsNorm& op) = 0;

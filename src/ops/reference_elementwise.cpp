@@ -54,8 +54,10 @@ void add_norm(const AddNorm& op) {
 
 void add(const Add& op) {
   for (std::int64_t t = 0; t < op.x.rows; ++t) {
-    for (std::int64_t d = 0; d < op.x.cols; ++d)
-      op.out.row(t)[d] = static_cast<float>(double{op.x.row(t)[d]} + double{op.y.row(t)[d]});
+    for (std::int64_t d = 0; d < op.x.cols; ++d) {
+      const float added = op.y.row(t)[d] + (op.z.rows > 0 ? op.z.row(t)[d] : 0.0F);
+      op.out.row(t)[d] = op.x.row(t)[d] + added;
+    }
   }
 }
 

@@ -123,12 +123,18 @@ TEST(Conformance, AddAndCopyAreExact) {
     const std::int64_t rows = size.rows;
     const std::int64_t cols = size.cols;
     StridedRows x(rows, cols, normal_values(rows * cols, 7)),
-        y(rows, cols, normal_values(rows * cols, 8), 5), expected(rows, cols);
+        y(rows, cols, normal_values(rows * cols, 8), 5), expected(rows, cols),
+        expected_of_three(rows, cols);
     make_reference_ops()->add({.x = x.view(), .y = y.view(), .out = expected.view()});
+    make_reference_ops()->add(
+        {.x = expected.view(), .y = y.view(), .z = x.view(), .out = expected_of_three.view()});
     for_each_backend([&](Ops& ops) {
       StridedRows sum(rows, cols), moved(rows, cols, 0);
       ops.add({.x = x.view(), .y = y.view(), .out = sum.view()});
       EXPECT_EQ(sum.values(), expected.values());
+      EXPECT_TRUE(sum.gaps_untouched());
+      ops.add({.x = sum.view(), .y = y.view(), .z = x.view(), .out = sum.view()});
+      EXPECT_EQ(sum.values(), expected_of_three.values());
       EXPECT_TRUE(sum.gaps_untouched());
       ops.copy({.x = x.view(), .out = moved.view()});
       EXPECT_EQ(moved.values(), x.values());

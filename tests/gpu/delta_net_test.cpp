@@ -194,5 +194,84 @@ TEST(DeltaNetOnDevice, ChunksHoldNumbersOfAnySize) {
   }
 }
 
+// The convolution in front of it, in one call.
+struct Convolved {
+  static constexpr std::int64_t kKeyDim = 128, kSlots = 8, kWidth = 4, kKeyHeads = 2,
+                                kValueHeads = 4, kValueDim = 64;
+  static constexpr std::int64_t kKeys = kKeyHeads * kKeyDim, kValues = kValueHeads * kValueDim,
+                                kChannels = 2 * kKeys + kValues;
+
+  explicit Convolved(const std::vector<Segment>& given)
+      : segments(given),
+        tokens(given.back().first_row + given.back().rows + 3),
+        x(test::normal_values(tokens * kChannels, 1)),
+        weight(test::normal_values(kChannels * kWidth, 2)),
+        decay(log_decays(Gates::FewHarsh, tokens * kValueHeads)),
+        beta(tokens * kValueHeads, 0.7F),
+        between(x.size()),
+        conv_state(test::normal_values(kSlots * (kWidth - 1) * kChannels, 3)),
+        state(test::normal_values(kSlots * kValues * kKeyDim, 4, 0.3F)),
+        out(static_cast<std::size_t>(tokens * kValues), kUntouched) {
+    test::mark_idle_slots(segments, kSlots, conv_state);
+    test::mark_idle_slots(segments, kSlots, state);
+  }
+
+  void run(Ops& ops) {
+    const MutableRows qkv(between.data(), tokens, kChannels);
+    ops.conv_and_delta_net({.x = Rows(x.data(), tokens, kChannels),
+                            .weight = weight,
+                            .width = kWidth,
+                            .state = conv_state.data(),
+                            .slots = kSlots,
+                            .segments = segments,
+                            .out = qkv},
+                           {.q = qkv.columns(0, kKeys),
+                            .k = qkv.columns(kKeys, kKeys),
+                            .v = qkv.columns(2 * kKeys, kValues),
+                            .log_decay = Rows(decay.data(), tokens, kValueHeads),
+                            .beta = Rows(beta.data(), tokens, kValueHeads),
+                            .key_heads = kKeyHeads,
+                            .value_heads = kValueHeads,
+                            .key_dim = kKeyDim,
+                            .value_dim = kValueDim,
+                            .state = state.data(),
+                            .slots = kSlots,
+                            .segments = segments,
+                            .out = MutableRows(out.data(), tokens, kValues)});
+  }
+
+  std::vector<Segment> segments;
+  std::int64_t tokens;
+  std::vector<float> x, weight, decay;
+  std::vector<float> beta, between, conv_state, state, out;
+};
+
+void expect_same_convolved(Ops& ops, const std::vector<Segment>& segments) {
+  SCOPED_TRACE(std::to_string(segments[0].rows) + " rows and " +
+               std::to_string(segments.size() - 1) + " segments more");
+  Convolved expected(segments), actual(segments);
+  expected.run(*make_reference_ops());
+  actual.run(ops);
+  EXPECT_LT(relative_error(actual.out, expected.out), kChunkTolerance);
+  EXPECT_LT(relative_error(actual.state, expected.state), kChunkTolerance);
+  EXPECT_EQ(actual.conv_state, expected.conv_state);
+}
+
+TEST(DeltaNetOnDevice, AgreesWithItsConvolution) {
+  const std::vector<std::vector<Segment>> steps = {
+      {segment(0, 9, 0, 1)},
+      {segment(0, 64, 0, 1)},
+      {segment(0, 65, 5, 1)},
+      {segment(0, 1000, 5, 7)},
+      {segment(2, 33, 5, 1), segment(40, 0, 7, 5), segment(40, 63, 0, 2), segment(110, 129, 9, 3)},
+      {segment(0, 1, 4, 1), segment(1, 70, 3, 0)}};
+  for_each_backend([&](Ops& ops) {
+    for (const std::vector<Segment>& segments : steps) expect_same_convolved(ops, segments);
+  });
+  const std::unique_ptr<Ops> small = test::make_device_ops({.scratch_bytes = 1 << 20});
+  test::StagedOps staged(*small);
+  expect_same_convolved(staged, {segment(0, 500, 0, 1), segment(500, 90, 3, 0)});
+}
+
 }  // namespace
 }  // namespace krasis

@@ -63,6 +63,13 @@ class RoutedOps final : public Ops {
     ops_.begin_step(segments, tokens);
     layer_ = 0;
   }
+  RowForm form_for(const Matrix& weight, std::int64_t rows) const override {
+    return ops_.form_for(weight, rows);
+  }
+  RowForm form_for(const ExpertMatrices& experts, std::int64_t rows,
+                   std::int64_t top_k) const override {
+    return ops_.form_for(experts, rows, top_k);
+  }
   void begin_pass(std::int64_t tokens, std::int64_t parts) override {
     ops_.begin_pass(tokens, parts);
   }
@@ -119,6 +126,12 @@ class RoutedOps final : public Ops {
   void do_delta_net(const DeltaNet& op) override { ops_.delta_net(op); }
   void do_experts(const Experts& op) override { ops_.experts(op); }
   void do_top_logits(const TopLogits& op) override { ops_.top_logits(op); }
+  void do_experts_and_add(const Experts& op, const Add& sum) override {
+    ops_.experts_and_add(op, sum);
+  }
+  void do_conv_and_delta_net(const CausalConv& conv, const DeltaNet& op) override {
+    ops_.conv_and_delta_net(conv, op);
+  }
 
   Ops& ops_;
   Routes routes_;

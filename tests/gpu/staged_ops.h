@@ -143,7 +143,7 @@ class StagedOps final : public Ops {
   }
   void do_add(const Add& given) override {
     Add op = given;
-    run(&Ops::add, op, op.x, op.y, op.out);
+    run(&Ops::add, op, op.x, op.y, op.z, op.out);
   }
   void do_copy(const Copy& given) override {
     Copy op = given;
@@ -208,6 +208,20 @@ class StagedOps final : public Ops {
     stage.use(op.state,
               static_cast<std::size_t>(op.slots * op.value_heads * op.key_dim * op.value_dim));
     stage.run([&] { device_.delta_net(op); });
+  }
+  void do_conv_and_delta_net(const CausalConv& given_conv, const DeltaNet& given) override {
+    CausalConv conv = given_conv;
+    DeltaNet op = given;
+    device_.begin_step(op.segments, op.q.rows);
+    Stage stage(device_.memory());
+    for (Rows* rows : {&conv.x, &op.q, &op.k, &op.v, &op.log_decay, &op.beta}) stage.use(*rows);
+    stage.use(conv.weight);
+    stage.use(conv.out);
+    stage.use(op.out);
+    stage.use(conv.state, static_cast<std::size_t>(conv.slots * (conv.width - 1) * conv.x.cols));
+    stage.use(op.state,
+              static_cast<std::size_t>(op.slots * op.value_heads * op.key_dim * op.value_dim));
+    stage.run([&] { device_.conv_and_delta_net(conv, op); });
   }
   void do_route(const Route& given) override {
     Route op = given;

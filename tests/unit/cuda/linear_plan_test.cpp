@@ -27,6 +27,16 @@ TEST(LinearPlan, ReadsBf16ForFewTokensOnceAndMultipliesManyOnTensorCores) {
   EXPECT_EQ(linear_path(weight, kOwnLinearVectorTokens + 1, 1, false), LinearPath::Dense);
 }
 
+TEST(LinearPlan, ReadsManyTokensOnceForAFewRows) {
+  Matrix weight = plain(Matrix::Format::BF16, 64);
+  weight.rows = kFewRows;
+  EXPECT_EQ(linear_path(weight, kLinearVectorTokens, 1, true), LinearPath::Vector);
+  EXPECT_EQ(linear_path(weight, kLinearVectorTokens + 1, 1, true), LinearPath::FewRows);
+  EXPECT_EQ(linear_path(weight, kLinearVectorTokens + 1, kFewRows, true), LinearPath::Dense);
+  weight.rows = kFewRows + 1;
+  EXPECT_EQ(linear_path(weight, kLinearVectorTokens + 1, 1, true), LinearPath::Dense);
+}
+
 TEST(LinearPlan, TakesTheGeneralWayForWhatCannotBeReadByEights) {
   EXPECT_EQ(linear_path(plain(Matrix::Format::BF16, 63), 1, 1, true), LinearPath::Any);
   EXPECT_EQ(linear_path(plain(Matrix::Format::BF16, 64, 2), 500, 1, true), LinearPath::Any);

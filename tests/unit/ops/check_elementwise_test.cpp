@@ -131,7 +131,9 @@ TEST(CheckGatedRmsNorm, RefusesWhatDoesNotFit) {
 TEST(CheckAdd, RefusesWhatDoesNotFit) {
   Block x(2, 4), y(3, 4), out(2, 4);
   EXPECT_EQ(complaint(Add{.x = x.view, .y = y.view, .out = out.view}),
-            "add: x [2, 4], y [3, 4], out [2, 4] do not fit together");
+            "add: x [2, 4], y [3, 4], z [0, 0], out [2, 4] do not fit together");
+  EXPECT_EQ(complaint(Add{.x = x.view, .y = x.view, .z = y.view, .out = x.view}),
+            "add: x [2, 4], y [2, 4], z [3, 4], out [2, 4] do not fit together");
   EXPECT_EQ(complaint(Add{.x = x.view, .y = x.view, .out = x.view}), "");
   EXPECT_EQ(complaint(Add{.x = x.view, .y = y.view.slice(0, 2), .out = y.view.slice(1, 2)}),
             "add: out overlaps y without being the same rows");
