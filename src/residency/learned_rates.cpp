@@ -62,8 +62,7 @@ ExpertPlacement LearnedRates::for_prompts() const {
   const double factor = prompts_.rate();
   placement.processor_rate = processor_.rate() * factor;
   // In steps memory gave this to both at once.
-  const double shown = processor_.rate() + (link_.observed() ? link_.rate() : 0);
-  placement.memory_rate = link_.observed() ? shown : std::max(placement.memory_rate, shown);
+  if (link_.observed()) placement.memory_rate = processor_.rate() + link_.rate();
   placement.processor_token_seconds /= factor;
   return placement;
 }

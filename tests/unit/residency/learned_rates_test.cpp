@@ -97,6 +97,15 @@ TEST(LearnedRates, WithoutAdaptingTheyStay) {
   EXPECT_EQ(rates.step_costs(55).link, 1 / kGiga);
 }
 
+TEST(LearnedRates, WhatMemoryGivesStaysUnknownUntilSteps) {
+  const ExpertPlacement placement = measured(55, 50, 0);
+  LearnedRates rates(placement);
+  rates.observe_processor(kGiga, 1 / 50., 1);
+  EXPECT_EQ(rates.for_prompts().memory_rate, 0);
+  rates.observe_link(kGiga, 1 / 55.);
+  EXPECT_NEAR(rates.for_prompts().memory_rate, 105 * kGiga, kGiga);
+}
+
 // The later end of both, for comparison.
 double end_of(int by_link, int missing, const StepCosts& costs) {
   const int left = missing - by_link;
