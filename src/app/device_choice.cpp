@@ -149,6 +149,7 @@ PlanRequest plan_request(const ModelOptions& options, const ModelSpec& spec,
   request.prompt_threshold = options.device.prompt_threshold;
   request.ram_bytes = available_memory_bytes();
   request.force = options.force_load;
+  request.maps_experts = !options.dummy && spec.expert_storage != ExpertStorage::PackedInt4;
   request.context_length = options.context_length;
   request.max_sequences = options.max_sequences;
   request.prompt_chunk = options.prompt_chunk;

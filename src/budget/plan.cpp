@@ -248,8 +248,11 @@ void Planner::fill(const Level& level, Plan& plan) const {
 // free beside the rest unless a context was asked for.
 std::uint64_t Planner::cache_in_ram(std::uint64_t taken) const {
   if (request_.ram_bytes == 0) return most_cache();
+  const auto most =
+      static_cast<std::uint64_t>(kMostRamShare * static_cast<double>(request_.ram_bytes));
   const std::uint64_t left = request_.ram_bytes - std::min(request_.ram_bytes, taken);
-  return std::min(most_cache(), std::max(least_cache(), left / 4));
+  const std::uint64_t room = std::min(left / 4, most - std::min(most, taken));
+  return std::min(most_cache(), std::max(least_cache(), room));
 }
 
 Plan Planner::plan_processor() const {
@@ -266,24 +269,24 @@ Plan Planner::plan_processor() const {
               {"weights", dense_.total()},
               {"recurrent_state", static_cast<std::uint64_t>(plan.sequences) * request_.slot_bytes},
               {"workspace", plan.workspace_bytes}};
-  set_cache(cache_in_ram(total_bytes(plan.ram)), plan);
+  if (experts_.arena == 0 && request_.maps_experts) plan.mapped_bytes = experts_.all;
+  set_cache(cache_in_ram(needed_ram(plan)), plan);
   plan.pass_tokens = std::min(plan.pass_tokens, most_tokens(plan.context_tokens));
   plan.part_tokens = plan.pass_tokens;
   plan.ram.push_back({"kv_cache", plan.cache_bytes});
   return plan;
 }
 
-// Experts as stored are mapped: the system gives their memory back where it has to.
 bool Planner::fits_in_ram(const Plan& plan) const {
-  const std::uint64_t mapped = request_.device || experts_.arena > 0 ? 0 : experts_.all;
-  return static_cast<double>(total_bytes(plan.ram) - mapped) <=
+  return static_cast<double>(needed_ram(plan)) <=
          kMostRamShare * static_cast<double>(request_.ram_bytes);
 }
 
 void Planner::note_little_ram(Plan& plan) const {
   const std::uint64_t wanted = experts_.arena + kBesideExperts;
   // A model that takes little of a small machine leaves it as much as there is.
-  if (wanted <= request_.ram_bytes || total_bytes(plan.ram) < request_.ram_bytes / 2) return;
+  if (experts_.arena == 0 || wanted <= request_.ram_bytes) return;
+  if (needed_ram(plan) < request_.ram_bytes / 2) return;
   plan.notes.push_back(fmt::format(
       "{:.1f} GB of experts and 20 GB for everything else are more than the {:.1f} GB "
       "of RAM that are free; other programs will have little",
@@ -383,6 +386,10 @@ std::uint64_t total_bytes(const std::vector<Component>& components) {
   std::uint64_t bytes = 0;
   for (const Component& component : components) bytes += component.bytes;
   return bytes;
+}
+
+std::uint64_t needed_ram(const Plan& plan) {
+  return total_bytes(plan.ram) - plan.mapped_bytes;
 }
 
 std::optional<Plan> plan_if_it_fits(const ModelSpec& spec, const PlanRequest& request) {

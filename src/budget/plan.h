@@ -34,6 +34,7 @@ struct PlanRequest {
   std::optional<DeviceRoom> device;            // none: the processor alone
   std::uint64_t ram_bytes = 0;                 // that are free; 0: not known, taken to be enough
   bool force = false;                          // although RAM is too small
+  bool maps_experts = false;                   // as stored: read where the checkpoint is mapped
   std::optional<std::int64_t> expert_divisor;  // features.md: 1, N, -1, 0; none: auto
   std::int64_t prompt_threshold = -1;          // ExpertPlacement
   std::int64_t context_length = 0;             // 0: the model's own, as far as there is room
@@ -67,8 +68,12 @@ struct Plan {
   std::uint64_t token_cache_bytes = 0;  // of keys and values, a token of context
   std::uint64_t state_bytes = 0;        // recurrent, of a sequence
   std::vector<Component> vram, ram;     // `vram` is empty on the processor
+  std::uint64_t mapped_bytes = 0;       // of `ram`: experts that need no memory of their own
   std::vector<std::string> notes;       // what it stepped down from, a sentence each
 };
+
+// What of `ram` must be free.
+std::uint64_t needed_ram(const Plan& plan);
 
 // Throws Error(OutOfMemory) with the sizes and the smallest change that makes it fit where the
 // device is too small even for the last step or RAM for any, Error(InvalidArgument) for settings

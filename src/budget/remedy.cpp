@@ -67,24 +67,26 @@ std::string too_small(const ModelSpec& spec, const PlanRequest& request) {
   forced.force = true;
   const std::optional<Plan> in_ram = plan_if_it_fits(spec, forced);
   std::string text =
-      in_ram ? fmt::format(
-                   "budget: the model needs {:.2f} GB of RAM, {:.0f} % of the {:.2f} GB "
-                   "that are free may be used; ",
-                   gigabytes(total_bytes(in_ram->ram)), 100 * kMostRamShare,
-                   gigabytes(request.ram_bytes))
-             : fmt::format(
-                   "budget: the model needs at least {:.2f} GB of VRAM, {:.2f} GB may be "
-                   "used; ",
-                   gigabytes(room_needed(spec, forced)), gigabytes(request.device->bytes));
+      in_ram
+          ? fmt::format(
+                "budget: the model needs {:.2f} GB of RAM, {:.0f} % of the {:.2f} GB "
+                "that are free may be used; ",
+                gigabytes(needed_ram(*in_ram)), 100 * kMostRamShare, gigabytes(request.ram_bytes))
+          : fmt::format(
+                "budget: the model needs at least {:.2f} GB of VRAM, {:.2f} GB may be "
+                "used; ",
+                gigabytes(room_needed(spec, forced)), gigabytes(request.device->bytes));
   for (const Change& change : changes(spec, request)) {
     if (!fits(spec, change.request)) continue;
     return text + fmt::format("{} makes it fit", change.advice);
   }
   if (in_ram)
     return text + "no setting makes it fit: close other programs, or insist with --force-load";
-  return text +
-         "no setting makes it fit: use a GPU with more memory, or the processor alone "
-         "(--selected-gpus none)";
+  text += "no setting makes it fit: use a GPU with more memory";
+  PlanRequest alone = request;
+  alone.device.reset();
+  if (fits(spec, alone)) text += ", or the processor alone (--selected-gpus none)";
+  return text;
 }
 
 }  // namespace krasis

@@ -105,29 +105,31 @@ void DecodeExperts::compute(std::span<const Job> jobs) {
     if (!mailbox_.next_question(context_.main)) continue;
     const ExpertMatrices& layer = context_.layers[static_cast<std::size_t>(job.layer)];
     const auto start = std::chrono::steady_clock::now();
-    pairs_.on_processor +=
-        pairs - static_cast<std::size_t>(std::count(mailbox_.ids(), mailbox_.ids() + pairs, -1));
+    // The device writes the next question over this one once it is answered, or waits no longer.
+    ids_.assign(mailbox_.ids(), mailbox_.ids() + pairs);
+    weights_.assign(mailbox_.weights(), mailbox_.weights() + pairs);
+    pairs_.on_processor += pairs - static_cast<std::size_t>(std::ranges::count(ids_, -1));
     context_.processor.experts({.x = Rows(mailbox_.x(), job.tokens, layer.hidden),
-                                .ids = {mailbox_.ids(), pairs},
-                                .weights = {mailbox_.weights(), pairs},
+                                .ids = ids_,
+                                .weights = weights_,
                                 .top_k = job.top_k,
                                 .matrices = layer,
                                 .out = MutableRows(mailbox_.sums(), job.tokens, layer.hidden)});
     mailbox_.answer();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     work_.seconds += took.count();
-    work_.bytes += static_cast<double>(experts_asked_for(pairs, layer.experts)) *
+    work_.bytes += static_cast<double>(experts_asked_for(layer.experts)) *
                    static_cast<double>(layer.tiled->expert_bytes);
     ++work_.calls;
   }
 }
 
-std::size_t DecodeExperts::experts_asked_for(std::size_t pairs, std::int64_t experts) {
+std::size_t DecodeExperts::experts_asked_for(std::int64_t experts) {
   seen_.assign(static_cast<std::size_t>(experts), 0);
   std::size_t count = 0;
-  for (std::size_t p = 0; p < pairs; ++p) {
-    if (mailbox_.ids()[p] < 0) continue;
-    std::uint8_t& seen = seen_[static_cast<std::size_t>(mailbox_.ids()[p])];
+  for (const std::int32_t id : ids_) {
+    if (id < 0) continue;
+    std::uint8_t& seen = seen_[static_cast<std::size_t>(id)];
     count += seen == 0 ? 1 : 0;
     seen = 1;
   }
@@ -138,7 +140,7 @@ void DecodeExperts::begin_step() {
   const MailboxTimes times = mailbox_.times();
   const auto bytes = static_cast<double>(context_.slots.slot_bytes());
   const auto by_link = static_cast<double>(times.by_link - known_times_.by_link);
-  const auto questions = static_cast<double>(times.questions - known_times_.questions);
+  const auto questions = static_cast<double>(times.link_questions - known_times_.link_questions);
   const double link_seconds = 1e-9 * static_cast<double>(times.link_ns - known_times_.link_ns);
   LearnedRates& rates = context_.rates;
   rates.observe_processor(work_.bytes - known_work_.bytes, work_.seconds - known_work_.seconds,

@@ -47,7 +47,7 @@ class DecodeExperts final : public StepPartner {
   };
   Job queue(const Experts& op, unsigned* counts, const Launch& launch);
   void compute(std::span<const Job> jobs);
-  std::size_t experts_asked_for(std::size_t pairs, std::int64_t experts);  // of the processor
+  std::size_t experts_asked_for(std::int64_t experts);  // of the processor
 
   const PlacedContext& context_;
   Mailbox mailbox_;
@@ -58,7 +58,9 @@ class DecodeExperts final : public StepPartner {
     double bytes = 0, seconds = 0, calls = 0;
   };
   Work work_, known_work_;
-  std::vector<std::uint8_t> seen_;  // [experts] those of a question
+  std::vector<std::int32_t> ids_;   // [pairs] of a question, as they were when it was asked
+  std::vector<float> weights_;      // the same
+  std::vector<std::uint8_t> seen_;  // [experts] those of it
   MailboxTimes known_times_;
   bool capturing_ = false;
   std::vector<Job> captured_;

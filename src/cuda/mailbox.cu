@@ -173,8 +173,9 @@ __global__ void __launch_bounds__(kAskThreads) ask_kernel(const __grid_constant_
   state.processor_pairs = static_cast<unsigned>(parts.processor_pairs);
   state.by_link = static_cast<unsigned>(parts.by_link);
   state.asked_ns = nanoseconds();
+  if (a.question.begins_step) state.added_ns = begun;
   if (parts.processor_pairs == 0) return;
-  if (!a.question.begins_step) state.times.between_ns += begun - state.added_ns;
+  state.times.between_ns += begun - state.added_ns;
   state.times.asking_ns += state.asked_ns - begun;
 }
 
@@ -222,6 +223,7 @@ __device__ void count_times(const AddAnswer& a, unsigned long long own_ns,
   if (state.by_link > 0) {
     times.by_link += state.by_link;
     times.link_ns += own_ns - state.asked_ns;
+    ++times.link_questions;
   }
   state.added_ns = now;
 }

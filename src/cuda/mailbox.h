@@ -48,12 +48,13 @@ struct ExpertQuestion {
 // What the device has taken so far, over all questions that the processor had a part in.
 struct MailboxTimes {
   std::uint64_t questions = 0;
-  std::uint64_t between_ns = 0;  // from an answer to the next question of the step
-  std::uint64_t asking_ns = 0;   // until the processor can see the question
-  std::uint64_t waiting_ns = 0;  // until the device has seen the answer
-  std::uint64_t adding_ns = 0;   // until it is added
-  std::uint64_t by_link = 0;     // experts read over the link
-  std::uint64_t link_ns = 0;     // until the device's own part with such experts was done
+  std::uint64_t between_ns = 0;      // from an answer to the next question of the step
+  std::uint64_t asking_ns = 0;       // until the processor can see the question
+  std::uint64_t waiting_ns = 0;      // until the device has seen the answer
+  std::uint64_t adding_ns = 0;       // until it is added
+  std::uint64_t by_link = 0;         // experts read over the link
+  std::uint64_t link_ns = 0;         // until the device's own part with such experts was done
+  std::uint64_t link_questions = 0;  // that had such experts
 };
 
 class Mailbox {

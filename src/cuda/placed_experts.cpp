@@ -104,7 +104,10 @@ void PlacedExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
 }
 
 void PlacedExperts::end_pass() {
-  if (in_pass_) swaps_->after_pass(pass_tokens_);
+  if (in_pass_) {
+    swaps_->after_pass(pass_tokens_);
+    rates_.end_prompt();
+  }
   in_pass_ = false;
 }
 

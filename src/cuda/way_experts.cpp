@@ -83,6 +83,7 @@ WayExperts::WayExperts(const PlacedContext& context)
 
 void WayExperts::begin_pass(std::int64_t tokens, std::int64_t parts) {
   placement_ = context_.rates.for_prompts();
+  prompt_factor_ = context_.rates.prompt_factor();
   allowed_ = allowed_ways(placement_, tokens);
   whole_ = parts == 1;
   ahead_.layer = -1;
@@ -320,7 +321,8 @@ void WayExperts::run_processor(Call& call, Clock& clock) {
        .out = sums});
   context_.processor.synchronize();
   clock.counts.processor_ms = ms_since(start);
-  context_.rates.observe_prompt(1e-3 * clock.counts.processor_ms, processor_seconds_);
+  context_.rates.observe_prompt(1e-3 * clock.counts.processor_ms, processor_seconds_,
+                                prompt_factor_);
   call.add(sums);  // the device reads the program's memory
 }
 

@@ -68,6 +68,7 @@ class WayExperts {
 
   const PlacedContext& context_;
   ExpertPlacement placement_;  // with the rates of this pass
+  double prompt_factor_ = 1;   // that they were made with
   AllowedWays allowed_;
   bool whole_ = true;  // the pass has one part
   std::deque<Area> areas_;

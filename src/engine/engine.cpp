@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <fmt/core.h>
 #include <mutex>
+#include <new>
 #include <random>
 #include <thread>
 #include <utility>
@@ -16,6 +17,10 @@
 
 namespace krasis {
 namespace {
+
+Error no_memory() {
+  return Error(ErrorCode::OutOfMemory, "engine: the program's memory is used up");
+}
 
 double ms_between(Sequence::Clock::time_point from, Sequence::Clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
@@ -66,6 +71,7 @@ struct Engine::Impl {
   std::int64_t best_needed(const Step& step) const;
   void forward(const Step& step);
   void finish_step(const Step& step);
+  void give_up_all(const Error& error);
   void give_up(const Step& step, const Error& error);
   bool step_down(const Step& step, const Error& error);
   void step_up();
@@ -125,11 +131,12 @@ void Engine::Impl::run() {
   while (take_orders()) {
     try {
       step();
+    } catch (const Error& error) {
+      give_up_all(error);
+    } catch (const std::bad_alloc&) {
+      give_up_all(no_memory());
     } catch (const std::exception& error) {
-      // Laying out a step failed (no memory): nobody can go on.
-      log::error(fmt::format("engine: {}", error.what()));
-      while (auto sequence = scheduler.remove_any())
-        fail(std::move(sequence), Error(ErrorCode::OutOfMemory, error.what()));
+      give_up_all(Error(ErrorCode::Internal, error.what()));
     }
     publish();
   }
@@ -163,11 +170,15 @@ void Engine::Impl::step() {
   const Step& step = scheduler.plan();
   if (step.empty()) return;
   publish();  // the step may take long
+  const auto without = [&](const Error& error) {
+    if (error.code() != ErrorCode::OutOfMemory || !step_down(step, error)) give_up(step, error);
+  };
   try {
     forward(step);
   } catch (const Error& error) {
-    if (error.code() != ErrorCode::OutOfMemory || !step_down(step, error)) give_up(step, error);
-    return;
+    return without(error);
+  } catch (const std::bad_alloc&) {
+    return without(no_memory());
   } catch (const std::exception& error) {
     give_up(step, Error(ErrorCode::Internal, error.what()));
     return;
@@ -195,6 +206,12 @@ void Engine::Impl::forward(const Step& step) {
   best_ids.resize(step.sampled.size() * static_cast<std::size_t>(best_count));
   best_logits.resize(best_ids.size());
   runner->forward_best(step.batch, {.count = best_count, .ids = best_ids, .values = best_logits});
+}
+
+// Before or after what a step computes: nobody can go on.
+void Engine::Impl::give_up_all(const Error& error) {
+  log::error(fmt::format("engine: {}", error.what()));
+  while (auto sequence = scheduler.remove_any()) fail(std::move(sequence), error);
 }
 
 void Engine::Impl::give_up(const Step& step, const Error& error) {

@@ -10,6 +10,7 @@ constexpr double kMemoryBytes = 4e9;  // some steps, or a good part of a prompt
 constexpr double kFarthest = 4;       // that one observation may be off
 constexpr double kNoticed = 1.03125;  // a change by so much
 constexpr double kStepStart = 12e-6;  // threads that spin already
+constexpr double kForgotten = 0.05;   // seconds as expected, a quarter of what is remembered
 
 }  // namespace
 
@@ -46,8 +47,15 @@ void LearnedRates::observe_link(double bytes, double seconds) {
   if (placement_.adaptive) link_.observe(bytes, seconds);
 }
 
-void LearnedRates::observe_prompt(double seconds, double predicted) {
-  if (placement_.adaptive) prompts_.observe(predicted * prompts_.rate(), seconds);
+void LearnedRates::observe_prompt(double seconds, double predicted, double factor) {
+  if (!placement_.adaptive) return;
+  prompts_.observe(predicted * factor, seconds);
+  prompt_observed_ = true;
+}
+
+void LearnedRates::end_prompt() {
+  if (placement_.adaptive && !prompt_observed_) prompts_.observe(kForgotten, kForgotten);
+  prompt_observed_ = false;
 }
 
 StepCosts LearnedRates::step_costs(std::size_t expert_bytes) const {

@@ -48,17 +48,24 @@ class LearnedRates {
   // waking its threads takes, `calls` times.
   void observe_processor(double bytes, double seconds, double calls);
   void observe_link(double bytes, double seconds);
-  // The processor's part of a layer of a prompt, beside what is predicted by for_prompts().
-  void observe_prompt(double seconds, double predicted);
+  // The processor's part of a layer of a prompt, beside what for_prompts() predicted when
+  // prompt_factor() was `factor`.
+  void observe_prompt(double seconds, double predicted, double factor);
+  // A prompt is over. If the processor had no part in it, what was learned of that is worth less,
+  // or a slow spell would keep it out for good.
+  void end_prompt();
 
   StepCosts step_costs(std::size_t expert_bytes) const;
   // The placement with what is known now of rates for prompts.
   ExpertPlacement for_prompts() const;
+  // By how much the processor is faster at prompts than its rate at steps says.
+  double prompt_factor() const { return prompts_.rate(); }
 
  private:
   ExpertPlacement placement_;
   MovingRate processor_, link_;
   MovingRate prompts_{1, 0.2};  // predicted seconds a second
+  bool prompt_observed_ = false;
 };
 
 // How many of `missing` experts the device reads over the link so that the later one of both ends

@@ -259,10 +259,35 @@ TEST(Plan, ExpertsAsStoredAreMappedAndNeedNoRam) {
   PlanRequest request = next_80b_in(0);
   request.device.reset();
   request.weights.experts.reset();
-  request.context_length = 4096;
   request.ram_bytes = 20 * kGiB;
+  EXPECT_THROW(make_plan(test::next_80b(), request), Error) << "in memory of their own";
+  request.maps_experts = true;
   const Plan plan = make_plan(test::next_80b(), request);
   EXPECT_GT(total_bytes(plan.ram), request.ram_bytes);
+  EXPECT_LT(needed_ram(plan), request.ram_bytes);
+  EXPECT_GT(plan.context_tokens, 100000);
+  EXPECT_TRUE(plan.notes.empty());
+}
+
+TEST(Plan, TheCacheAloneIsNoReasonToRefuse) {
+  PlanRequest request = next_80b_in(0);
+  request.device.reset();
+  request.max_sequences = 8;
+  std::uint64_t refused = 0;
+  for (std::uint64_t ram = 40; ram < 60; ++ram) {
+    request.ram_bytes = ram * 1'000'000'000;
+    const auto plan = plan_if_it_fits(test::next_80b(), request);
+    if (!plan) refused = ram;
+    if (plan) {
+      EXPECT_GE(plan->context_tokens, 4096);
+    }
+  }
+  request.ram_bytes = 0;
+  request.context_length = 4096;
+  request.max_sequences = 1;
+  const std::uint64_t least = needed_ram(make_plan(test::next_80b(), request));
+  // The state of seven more requests, and what is rounded.
+  EXPECT_LT(refused, (least + 7 * request.slot_bytes) * 100 / 95 / 1'000'000'000 + 1);
 }
 
 TEST(Plan, AdvisesFourBitsOnlyWhereThatHelps) {

@@ -327,6 +327,21 @@ TEST(Engine, StepsAreAsLargeAsAtFirstAgainAfterARequestThatWentWell) {
   EXPECT_EQ(engine.status().step_limits, most);
 }
 
+TEST(Engine, WhereTheProgramsOwnMemoryIsUsedUpTheStepIsBegunAgain) {
+  log::set_level(log::Level::Off);
+  auto runner = fake_runner(small_limits());
+  int refusals = 1;
+  runner->after_step = [&](const Batch&) {
+    if (refusals-- > 0) throw std::bad_alloc();
+  };
+  Engine engine(std::move(runner), small_limits());
+  Listener one;
+  engine.submit(greedy_request({5}, 4), one.sink());
+  one.wait();
+  EXPECT_EQ(one.last().finish, FinishReason::Length);
+  EXPECT_EQ(engine.status().steps_without_memory, 1U);
+}
+
 TEST(Engine, GivesUpARequestOnlyWhereStepsCannotBeSmaller) {
   log::set_level(log::Level::Off);
   auto runner = fake_runner(small_limits());

@@ -75,12 +75,26 @@ TEST(LearnedRates, PromptsStopGoingByTheRatesOfAColdMachine) {
 
 TEST(LearnedRates, APromptThatTakesTwiceTheTimeIsExpectedToTakeItNextTime) {
   LearnedRates rates(measured(55, 100, 150));
-  for (int layer = 0; layer < 200; ++layer)
-    rates.observe_prompt(0.01, 0.005 * 100 * kGiga / rates.for_prompts().processor_rate);
+  for (int prompt = 0; prompt < 10; ++prompt) {
+    // All layers of a prompt are predicted before the first one runs.
+    const double factor = rates.prompt_factor();
+    for (int layer = 0; layer < 94; ++layer) rates.observe_prompt(0.01, 0.005 / factor, factor);
+    rates.end_prompt();
+    EXPECT_NEAR(rates.prompt_factor(), 0.5, 0.0625) << "after prompt " << prompt;
+  }
   const ExpertPlacement now = rates.for_prompts();
   EXPECT_NEAR(now.processor_rate, 50 * kGiga, 6.25 * kGiga);
   EXPECT_NEAR(now.processor_token_seconds, 2e-6, 0.25e-6);
   EXPECT_NEAR(rates.step_costs(1000).processor, 1000 / (100 * kGiga), 1e-12);  // not of prompts
+}
+
+TEST(LearnedRates, WhatPromptsShowedIsForgottenByPromptsThatShowNothing) {
+  LearnedRates rates(measured(55, 100, 150));
+  for (int layer = 0; layer < 94; ++layer) rates.observe_prompt(0.04, 0.01, 1);
+  rates.end_prompt();
+  EXPECT_LT(rates.prompt_factor(), 0.3);
+  for (int prompt = 0; prompt < 12; ++prompt) rates.end_prompt();
+  EXPECT_GT(rates.prompt_factor(), 0.8);
 }
 
 TEST(LearnedRates, WithoutAdaptingTheyStay) {
@@ -90,7 +104,8 @@ TEST(LearnedRates, WithoutAdaptingTheyStay) {
   for (int i = 0; i < 100; ++i) {
     rates.observe_processor(kGiga, 0.001, 1);
     rates.observe_link(kGiga, 0.001);
-    rates.observe_prompt(1, 0.1);
+    rates.observe_prompt(1, 0.1, 1);
+    rates.end_prompt();
   }
   EXPECT_EQ(rates.for_prompts().processor_rate, 50 * kGiga);
   EXPECT_EQ(rates.for_prompts().memory_rate, 60 * kGiga);
