@@ -10,7 +10,7 @@ constexpr double kMemoryBytes = 4e9;  // some steps, or a good part of a prompt
 constexpr double kFarthest = 4;       // that one observation may be off
 constexpr double kNoticed = 1.03125;  // a change by so much
 constexpr double kStepStart = 12e-6;  // threads that spin already
-constexpr double kForgotten = 0.05;   // seconds as expected, a quarter of what is remembered
+constexpr double kForgotten = 0.1;    // seconds as expected, in place of a third of the others
 
 }  // namespace
 
